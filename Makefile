@@ -1,0 +1,48 @@
+# Needs python3 (3.11 or newer) with venv; everything else goes into .venv. `make` lists the targets.
+PYTHON ?= python3
+BIN    := .venv/bin
+.DEFAULT_GOAL := help
+
+# Installs the checkout, editable, at the pinned versions: with uv, or with pip where uv does not work.
+install = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e $(1) \
+	|| { echo 'uv did not work here; pip takes over.'; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e $(1); }
+
+.venv/.runtime: pyproject.toml constraints.txt
+	@echo 'Installing softjax into .venv: some 15 seconds with uv, a minute with pip.'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet uv || true
+	@$(call install,.)
+	@touch $@
+
+.venv/.test: .venv/.runtime
+	@echo 'Adding the test tools.'
+	@$(call install,'.[test]')
+	@touch $@
+
+.PHONY: help demo test lint types bench clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+demo: .venv/.runtime  ## the first two figures, into results/
+	$(BIN)/softjax patch --out results/patch
+	$(BIN)/softjax empirical --out results/empirical
+	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
+
+test: lint types  ## everything that must pass: lint, types, tests
+	$(BIN)/pytest
+
+lint: .venv/.test  ## ruff: rules and formatting
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/.test  ## pyright
+	$(BIN)/pyright
+
+bench: .venv/.test  ## the benchmarks, without run-time type checks
+	$(BIN)/pytest benchmarks --benchmark-only -o addopts=
+
+clean:  ## remove .venv, caches and builds; results/ stays
+	rm -rf .venv .benchmarks .hypothesis .pytest_cache .ruff_cache build dist docs/_build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

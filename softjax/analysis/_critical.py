@@ -1,0 +1,115 @@
+"""Critical times from ensembles of curves, with bootstrap intervals over trajectories (App. E.7)."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from softjax._checks import require, require_decreasing, require_finite
+from softjax._types import Array, Float, PRNGKeyArray, Times
+
+
+class CriticalPoint(eqx.Module):
+    """A critical time with its bootstrap interval.
+
+    * `location`: the time, or noise level; NaN when there is none;
+    * `interval`: (2,), lower and upper end of the confidence interval;
+    * `peak`: value of the curve there.
+    """
+
+    location: Float[Array, ""]
+    interval: Float[Array, "2"]
+    peak: Float[Array, ""]
+
+
+def critical_point(
+    ts: Times,
+    lengths: Float[Array, "trajectories times"],
+    *,
+    key: PRNGKeyArray,
+    num_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> CriticalPoint:
+    """The time at which the median over trajectories of `lengths` peaks.
+
+    A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
+    the percentile interval of resampled trajectories. With one trajectory the interval has no width. Raises
+    `ValueError` for shapes that do not fit and values that are not finite.
+    """
+
+    def peak(curves: Array) -> tuple[Array, Array]:
+        return _parabolic_peak(jnp.log(ts), jnp.median(curves, axis=0))
+
+    return _bootstrap(ts, lengths, peak, key, num_bootstrap, confidence)
+
+
+def zero_crossing(
+    ts: Times,
+    rates: Float[Array, "trajectories times"],
+    *,
+    key: PRNGKeyArray,
+    num_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> CriticalPoint:
+    """The first time, coming from noise, at which the mean over trajectories of `rates` stops being negative.
+
+    Linear in log t between grid points; `location` is NaN without a crossing. Arguments and errors as for
+    `critical_point`.
+    """
+
+    def crossing(curves: Array) -> tuple[Array, Array]:
+        return _first_zero(jnp.log(ts), jnp.mean(curves, axis=0))
+
+    return _bootstrap(ts, rates, crossing, key, num_bootstrap, confidence)
+
+
+def _bootstrap(
+    ts: Times,
+    curves: Array,
+    locate: Callable[[Array], tuple[Array, Array]],
+    key: PRNGKeyArray,
+    num_bootstrap: int,
+    confidence: float,
+) -> CriticalPoint:
+    require_decreasing("ts", ts)
+    require(
+        curves.ndim == 2 and curves.shape[1] == ts.shape[0] and curves.shape[0] >= 1,
+        f"curves must have shape (trajectories, times = {ts.shape[0]}), got {curves.shape}.",
+    )
+    require_finite("curves", curves)
+    require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
+    count = curves.shape[0]
+    log_location, value = locate(curves)
+    draws = jr.randint(key, (num_bootstrap, count), 0, count)
+    replicas = jax.lax.map(lambda rows: locate(curves[rows])[0], draws, batch_size=64)
+    tail = 0.5 * (1 - confidence)
+    interval = jnp.nanquantile(replicas, jnp.asarray([tail, 1 - tail], replicas.dtype))
+    return CriticalPoint(jnp.exp(log_location), jnp.exp(interval), value)
+
+
+def _parabolic_peak(log_t: Array, curve: Array) -> tuple[Array, Array]:
+    """Vertex of the parabola through the maximum and its neighbours; the maximum itself at the ends of the grid."""
+    last = curve.shape[0] - 1
+    top = jnp.argmax(curve)
+    middle = jnp.clip(top, 1, max(last - 1, 1))
+    x = log_t[jnp.clip(middle + jnp.arange(-1, 2), 0, last)] - log_t[middle]
+    y = curve[jnp.clip(middle + jnp.arange(-1, 2), 0, last)]
+    left, right = (y[0] - y[1]) / x[0], (y[2] - y[1]) / x[2]
+    curvature = (right - left) / (x[2] - x[0])
+    slope = left - curvature * x[0]
+    inside = (top == middle) & (curvature < 0)
+    shift = jnp.where(inside, -0.5 * slope / jnp.where(inside, curvature, -1), 0)
+    value = jnp.where(inside, y[1] + 0.5 * slope * shift, curve[top])
+    return log_t[top] + shift, value
+
+
+def _first_zero(log_t: Array, curve: Array) -> tuple[Array, Array]:
+    """First upward crossing of zero along the grid, by linear interpolation."""
+    crosses = (curve[:-1] < 0) & (curve[1:] >= 0)
+    index = jnp.argmax(crosses)
+    below, above = curve[index], curve[index + 1]
+    fraction = below / jnp.where(below == above, 1, below - above)
+    where = log_t[index] + fraction * (log_t[index + 1] - log_t[index])
+    return jnp.where(jnp.any(crosses), where, jnp.nan), jnp.zeros_like(below)

@@ -1,0 +1,46 @@
+r"""Equilibrium correlation length from the low-frequency dispersion (Eqs. 22, 49-51; theory.md section 5)."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from softjax._checks import require
+from softjax._types import Array, Float
+
+
+class EquilibriumLength(eqx.Module):
+    """Result of the fit; each of shape (*batch).
+
+    * `length`: sqrt(max(slope, 0)), in sites;
+    * `standard_error`: of the length, from the residuals of the fit; infinite at length 0, NaN with one shell;
+    * `slope`: the fitted squared length, in sites squared, negative where short waves are softer than long ones.
+    """
+
+    length: Float[Array, "*batch"]
+    standard_error: Float[Array, "*batch"]
+    slope: Float[Array, "*batch"]
+
+
+def equilibrium_correlation_length(
+    wavenumbers: Float[Array, " shells"], magnitudes: Float[Array, "*batch shells"], num_shells: int = 3
+) -> EquilibriumLength:
+    r"""Fits $\Lambda_n/\Lambda_0 - 1 = \xi_{eq}^2 k_n^2$ over shells 1 to `num_shells`, least squares through 0.
+
+    `wavenumbers` are in radians per site, shell 0 first, and `magnitudes` the response of each shell, as
+    `mode_response` returns them. For a stable branch $\lambda = -m^2 - \kappa k^2$ the length is
+    $\sqrt\kappa/m$. Raises `ValueError` when there are fewer shells than asked for.
+    """
+    shells = wavenumbers.shape[-1]
+    require(1 <= num_shells < shells, f"num_shells must lie between 1 and {shells - 1}, got {num_shells}.")
+    require(
+        magnitudes.shape[-1] == shells,
+        f"magnitudes must have one value per wavenumber on the last axis, {shells}; got {magnitudes.shape[-1]}.",
+    )
+    k_squared = wavenumbers[1 : num_shells + 1] ** 2
+    excess = magnitudes[..., 1 : num_shells + 1] / magnitudes[..., :1] - 1
+    norm = jnp.sum(k_squared**2)
+    slope = jnp.sum(k_squared * excess, axis=-1) / norm
+    residual = excess - slope[..., None] * k_squared
+    freedom = num_shells - 1
+    slope_error = jnp.sqrt(jnp.sum(residual**2, axis=-1) / norm / freedom) if freedom else jnp.full_like(slope, jnp.nan)
+    length = jnp.sqrt(jnp.maximum(slope, 0))
+    return EquilibriumLength(length, slope_error / (2 * length), slope)

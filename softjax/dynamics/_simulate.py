@@ -1,0 +1,203 @@
+"""Reverse-time trajectories of a field on a prescribed time grid.
+
+Reverse time is integrated forward in s = -t, so that no solver sees a negative step.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import diffrax as dfx
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from softjax._checks import concrete, require, require_decreasing, require_finite, require_lattice, require_option
+from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax.dynamics._engines import ENGINES, SOLVERS, Problem
+from softjax.fields import AbstractField
+from softjax.processes import VP
+
+Observe = Callable[[Array, Configuration], Any]
+Kind = Literal["sde", "flow"]
+Engine = Literal["diffrax", "scan"]
+
+
+class Trajectory(eqx.Module):
+    """A reverse trajectory, or with a leading axis an ensemble of them.
+
+    * `ts`: (times,), the grid, decreasing;
+    * `x`: (*lattice), the final configuration;
+    * `observed`: what `observe` returned on every grid point, leading axis time; None without `observe`.
+    """
+
+    ts: Times
+    x: Configuration
+    observed: Any
+
+
+def simulate(
+    field: AbstractField,
+    ts: Times,
+    *,
+    key: PRNGKeyArray,
+    shape: Sequence[int] | None = None,
+    observe: Observe | None = None,
+    x0: Configuration | None = None,
+    kind: Kind = "sde",
+    solver: str | dfx.AbstractSolver = "euler",
+    engine: Engine = "diffrax",
+) -> Trajectory:
+    """Integrate one reverse trajectory over the decreasing grid `ts`, from noise to data.
+
+    Give `x0`, shape (*lattice), to start from it at `ts[0]`, or `shape` to start from Gaussian noise of the
+    process's `prior_scale`. The state is not stored on the way: `observe(t, x)`, called once on every grid point,
+    returns what to keep, a pytree of arrays.
+
+    * `kind`: `"sde"`, the reverse SDE, or `"flow"`, the probability flow.
+    * `solver`: `"euler"` (Euler-Maruyama, the paper's Eq. 42), `"sea"` and `"shark"` (additive-noise solvers with far
+      smaller bias per score call), or any diffrax solver that takes one Brownian increment per step.
+    * `engine`: `"diffrax"`, or `"scan"`, a plain `jax.lax.scan` (euler and sea) that also differentiates in reverse
+      mode. Both follow the same path for the same key.
+
+    The same key gives the same trajectory, and is member i of an ensemble for `jax.random.fold_in(key, i)`. `observe`
+    is compiled in: pass the same function, or an `equinox.Module` that holds arrays, to avoid compiling again.
+
+    Raises `ValueError` for a grid that does not decrease or reaches t = 0 under VP, for a state that is not
+    finite or whose shape does not fit the field, and for unknown options; `FloatingPointError` when the trajectory
+    itself stops being finite (outside `jit` only).
+    """
+    _check(field, ts, shape, x0, kind, solver, engine)
+    dtype = x0.dtype if x0 is not None else jnp.result_type(float)
+    run = _Run(field, observe, tuple(x0.shape if x0 is not None else shape or ()), kind, solver, engine)
+    trajectory = _simulate(run, jnp.asarray(ts, dtype), x0, key)
+    return _require_finite_end(trajectory)
+
+
+def simulate_ensemble(
+    field: AbstractField,
+    ts: Times,
+    *,
+    key: PRNGKeyArray,
+    num: int,
+    shape: Sequence[int] | None = None,
+    observe: Observe | None = None,
+    x0: Configuration | None = None,
+    kind: Kind = "sde",
+    solver: str | dfx.AbstractSolver = "euler",
+    engine: Engine = "diffrax",
+    chunk: int | None = None,
+) -> Trajectory:
+    """Integrate `num` independent reverse trajectories; every array gains a leading trajectory axis.
+
+    Trajectory i is `simulate` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. `chunk` bounds how many
+    run side by side, for memory (all of them by default). `x0` of shape (num, *lattice) gives each its own start. Other
+    arguments and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
+    """
+    require(num >= 1, f"num must be at least 1, got {num}.")
+    require(chunk is None or chunk >= 1, f"chunk must be at least 1, got {chunk}.")
+    if x0 is not None:
+        require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
+    first = None if x0 is None else x0[0]
+    _check(field, ts, shape, first, kind, solver, engine)
+    if x0 is not None:
+        require_finite("x0", x0)
+    dtype = x0.dtype if x0 is not None else jnp.result_type(float)
+    run = _Run(field, observe, tuple(x0.shape[1:] if x0 is not None else shape or ()), kind, solver, engine)
+    return _require_finite_end(_simulate_ensemble(run, jnp.asarray(ts, dtype), x0, key, num, chunk or num))
+
+
+class _Run(eqx.Module):
+    """Everything that one trajectory needs besides its times, start and key."""
+
+    field: AbstractField
+    observe: Observe | None
+    shape: tuple[int, ...] = eqx.field(static=True)
+    kind: Kind = eqx.field(static=True)
+    solver: str | dfx.AbstractSolver
+    engine: Engine = eqx.field(static=True)
+
+    def __call__(self, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
+        key_start, key_noise = jr.split(key)
+        if x0 is None:
+            x0 = self.field.process.prior_scale(ts[0]) * jr.normal(key_start, self.shape, ts.dtype)
+        problem = Problem(self.field, self.observe, self.kind == "sde", ts, x0, key_noise)
+        x, observed = ENGINES[self.engine](problem, self.solver)
+        return Trajectory(ts, x, observed)
+
+
+@eqx.filter_jit
+def _simulate(run: _Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
+    return run(ts, x0, key)
+
+
+@eqx.filter_jit
+def _simulate_ensemble(run: _Run, ts: Times, x0: Array | None, key: PRNGKeyArray, num: int, chunk: int) -> Trajectory:
+    keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(num))
+
+    def one(start: tuple[PRNGKeyArray, Configuration | None]) -> tuple[Configuration, Any]:
+        trajectory = run(ts, start[1], start[0])
+        return trajectory.x, trajectory.observed
+
+    x, observed = jax.lax.map(one, (keys, x0), batch_size=chunk) if chunk < num else jax.vmap(one)((keys, x0))
+    return Trajectory(ts, x, observed)
+
+
+def _check(
+    field: AbstractField,
+    ts: Times,
+    shape: Sequence[int] | None,
+    x0: Configuration | None,
+    kind: str,
+    solver: str | dfx.AbstractSolver,
+    engine: str,
+) -> None:
+    require_option("kind", kind, ("sde", "flow"))
+    require_option("engine", engine, ENGINES)
+    if isinstance(solver, str):
+        require_option("solver", solver, SOLVERS)
+    require(
+        engine == "diffrax" or solver in ("euler", "sea"), f"engine 'scan' offers 'euler' and 'sea'; got {solver!r}."
+    )
+    require(
+        kind == "sde" or solver not in ("sea", "shark"),
+        f"solver {solver!r} is for additive noise; for kind 'flow' take 'euler' or a diffrax ODE solver.",
+    )
+    require_decreasing("ts", ts)
+    last = concrete(ts)
+    if last is not None:
+        _check_end(field, float(last[-1]), kind, solver)
+    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
+    if x0 is not None:
+        require_finite("x0", x0)
+    lattice = x0.shape if x0 is not None else tuple(shape or ())
+    require_lattice("shape" if x0 is None else "x0", lattice)
+    out = jax.eval_shape(field.denoise, jnp.ones(()), jax.ShapeDtypeStruct(lattice, jnp.result_type(float)))
+    require(
+        out.shape == lattice,
+        f"field.denoise must return the shape of its configuration, {lattice}; got {out.shape}.",
+    )
+
+
+def _check_end(field: AbstractField, t_end: float, kind: str, solver: str | dfx.AbstractSolver) -> None:
+    if isinstance(field.process, VP):
+        require(t_end > 0, f"under VP the score diverges at t = 0: end ts at a small positive time, got {t_end:g}.")
+    else:
+        require(
+            t_end > 0 or (t_end == 0 and solver == "euler"),
+            f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
+            f"ts[-1] = {t_end:g} with {solver!r}.",
+        )
+
+
+def _require_finite_end(trajectory: Trajectory) -> Trajectory:
+    final = concrete(trajectory.x)
+    if final is not None and not np.all(np.isfinite(final)):
+        lost = np.sum(~np.all(np.isfinite(final), axis=tuple(range(1, final.ndim)))) if final.ndim > 1 else 1
+        raise FloatingPointError(
+            f"the final state is not finite ({lost} of its leading entries). Usual causes: steps too long for the "
+            "stiff end of the grid (take more steps, or a larger t_min), a field that is not finite, or a solver that "
+            "asks for Brownian increments inside a grid step."
+        )
+    return trajectory

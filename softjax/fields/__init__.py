@@ -1,0 +1,8 @@
+"""Score fields: what a diffusion model knows of its data, in closed form or from a network."""
+
+from softjax.fields._base import AbstractEvidenceField as AbstractEvidenceField
+from softjax.fields._base import AbstractField as AbstractField
+from softjax.fields._dictionary import PatchDictionary as PatchDictionary
+from softjax.fields._empirical import EmpiricalField as EmpiricalField
+from softjax.fields._gaussian import GaussianField as GaussianField
+from softjax.fields._patch import PatchField as PatchField

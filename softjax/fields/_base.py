@@ -1,0 +1,47 @@
+r"""The two interfaces of a field. Every field acts on one configuration; batches are `jax.vmap`.
+
+A field has a `process` and a denoiser $D(x, t) = E[x_0 \mid x_t = x]$. Its score follows,
+$s = (\alpha D - x)/\sigma^2$.
+"""
+
+from abc import abstractmethod
+from typing import Any
+
+import equinox as eqx
+
+from softjax._types import Configuration, Time
+from softjax.processes import AbstractProcess
+
+
+class AbstractField(eqx.Module):
+    """A score field whose primitive is its denoiser."""
+
+    process: eqx.AbstractVar[AbstractProcess]
+
+    @abstractmethod
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Posterior mean of the data given the noisy configuration `x` at time `t`, shape of `x`."""
+
+    def score(self, t: Time, x: Configuration) -> Configuration:
+        """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`."""
+        return _score(self.process, t, x, self.denoise(t, x))
+
+
+class AbstractEvidenceField(AbstractField):
+    """A field whose denoiser sees `x` only through linear, time-independent features: its evidence.
+
+    The split is what makes mode probes cheap: the evidence of a fixed direction is computed once for all times
+    and states (`ModeProbe`).
+    """
+
+    @abstractmethod
+    def evidence(self, x: Configuration) -> Any:
+        """Linear features of `x`, a pytree of arrays."""
+
+    @abstractmethod
+    def posterior_mean(self, t: Time, evidence: Any) -> Configuration:
+        """Denoiser as a function of the evidence: `denoise(t, x) == posterior_mean(t, evidence(x))`."""
+
+
+def _score(process: AbstractProcess, t: Time, x: Configuration, denoised: Configuration) -> Configuration:
+    return (process.alpha(t) * denoised - x) / process.sigma(t) ** 2

@@ -1,0 +1,98 @@
+r"""Score of a finite data set: the exact, memorising optimum (theory.md section 2; Eqs. 1, 3)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import require, require_finite, require_lattice, require_shape
+from softjax._types import Array, ArrayLike, Configuration, Float, Time
+from softjax.fields._base import AbstractEvidenceField
+from softjax.fields._dictionary import require_log_prior
+from softjax.processes import AbstractProcess
+
+
+class EmpiricalField(AbstractEvidenceField):
+    r"""Empirical score of the patterns $y_1, \dots, y_K$: $s = \sum_i w_i(\alpha y_i - x)/\sigma^2$, Eq. (1).
+
+    The weights are $w = \mathrm{softmax}(\alpha\,x\cdot y_i/\sigma^2 - \alpha^2\|y_i\|^2/2\sigma^2 + \log\pi_i)$,
+    the evidence is the overlap with each pattern, (K,). `denoise` streams over `chunk` patterns at
+    a time with a running log-sum-exp: besides the patterns, a batch of B states holds B x chunk numbers.
+
+    `patterns` has shape (K, *shape), `log_prior` shape (K,), normalised, equal by default.
+    Raises `ValueError` for shapes that do not fit and priors that do not sum to one.
+    """
+
+    patterns: Float[Array, "K ..."]
+    log_prior: Float[Array, " K"]
+    squared_norms: Float[Array, " K"]
+    process: AbstractProcess
+    chunk: int = eqx.field(static=True)
+
+    def __init__(
+        self,
+        patterns: ArrayLike,
+        process: AbstractProcess,
+        log_prior: ArrayLike | None = None,
+        chunk: int = 4096,
+    ):
+        count = np.shape(patterns)[0] if np.ndim(patterns) else 0
+        require(count >= 1, f"patterns must have shape (K, *shape) with K >= 1, got {np.shape(patterns)}.")
+        require_lattice("each pattern", np.shape(patterns)[1:])
+        require_finite("patterns", patterns)
+        require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
+        log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
+        require_log_prior(log_prior, count)
+        self.patterns = jnp.asarray(patterns, None if eqx.is_inexact_array(patterns) else float)
+        self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
+        flat = self.patterns.reshape(count, -1)
+        self.squared_norms = jnp.einsum("ki,ki->k", flat, flat)
+        self.process = process
+        self.chunk = min(chunk, count)
+
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Posterior mean of the data given `x` (*shape) at time `t`."""
+        require_shape("x", x.shape, self.patterns.shape[1:])
+        if self.chunk == self.patterns.shape[0]:
+            return self.posterior_mean(t, self.evidence(x))
+        return self._streamed_mean(t, x.ravel()).reshape(x.shape)
+
+    def evidence(self, x: Configuration) -> Float[Array, " K"]:
+        """Overlap of `x` (*shape) with each pattern, (K,)."""
+        require_shape("x", x.shape, self.patterns.shape[1:])
+        return self._flat @ x.ravel()
+
+    def posterior_mean(self, t: Time, evidence: Float[Array, " K"]) -> Configuration:
+        """Denoiser (*shape) as a function of the overlaps (K,)."""
+        weights = jax.nn.softmax(self._logits(t, evidence, self.squared_norms, self.log_prior))
+        return (weights @ self._flat).reshape(self.patterns.shape[1:])
+
+    @property
+    def _flat(self) -> Float[Array, "K sites"]:
+        return self.patterns.reshape(self.patterns.shape[0], -1)
+
+    def _logits(self, t: Time, overlap: Array, squared_norms: Array, log_prior: Array) -> Array:
+        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
+        spread = squared_norms - jnp.min(self.squared_norms)  # equal norms cancel exactly, not by subtraction
+        return alpha / variance * (overlap - 0.5 * alpha * spread) + log_prior
+
+    def _streamed_mean(self, t: Time, x: Float[Array, " sites"]) -> Float[Array, " sites"]:
+        """Running log-sum-exp over chunks. The last chunk overlaps the one before; what was seen is masked."""
+        count, chunk = self.patterns.shape[0], self.chunk
+
+        def absorb(carry: tuple[Array, Array, Array], index: Array) -> tuple[tuple[Array, Array, Array], None]:
+            peak, total, weighted = carry
+            start = jnp.minimum(index * chunk, count - chunk)
+            patterns, norms, prior = (
+                jax.lax.dynamic_slice_in_dim(a, start, chunk) for a in (self._flat, self.squared_norms, self.log_prior)
+            )
+            fresh = start + jnp.arange(chunk) >= index * chunk
+            logits = jnp.where(fresh, self._logits(t, patterns @ x, norms, prior), -jnp.inf)
+            # Peaks only guard against overflow and cancel in the ratio: their derivative is cut.
+            new_peak = jnp.maximum(peak, jax.lax.stop_gradient(jnp.max(logits)))
+            weights, fade = jnp.exp(logits - new_peak), jnp.exp(peak - new_peak)
+            return (new_peak, fade * total + jnp.sum(weights), fade * weighted + weights @ patterns), None
+
+        empty = (jnp.full((), -jnp.inf, x.dtype), jnp.zeros((), x.dtype), jnp.zeros_like(x))
+        (_, total, weighted), _ = jax.lax.scan(absorb, empty, jnp.arange(-(-count // chunk)))
+        return weighted / total

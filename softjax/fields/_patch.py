@@ -1,0 +1,119 @@
+r"""The patch model: the optimal score that sees only a site's neighbourhood (theory.md section 3; App. C.4)."""
+
+from itertools import product
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from softjax._checks import require, require_lattice, require_option
+from softjax._types import Array, Configuration, Float, Time
+from softjax.fields._base import AbstractEvidenceField
+from softjax.fields._dictionary import PatchDictionary
+from softjax.fields._mixture import Members, mixture_mean
+from softjax.processes import AbstractProcess
+
+# More terms than this (patterns x patch sites) and shifted sums give way to FFTs: beyond it their compile time
+# and their cost exceed it.
+_MAX_SHIFTED_TERMS = 600
+
+
+class PatchField(AbstractEvidenceField):
+    r"""Exact local score of a patch dictionary on a periodic lattice, Eqs. (36)-(39).
+
+    Site i sees the patch $x_{N(i)}$ centred on it. The posterior over the dictionary is
+    $p_m(i) \propto \pi_m\exp(-\|x_{N(i)} - \alpha y_m\|^2/2\sigma^2)$, the denoised site $D_i = \sum_m p_m(i)\,y_m(0)$.
+    Norms may differ between patterns. The evidence is $E_m(i) = y_m\cdot x_{N(i)}$, of one pattern per mirror pair.
+
+    Configurations have as many axes as the patches, each side at least that of the patch; `ValueError` otherwise.
+    """
+
+    dictionary: PatchDictionary
+    process: AbstractProcess
+    boundary: Literal["periodic"] = eqx.field(static=True)
+
+    def __init__(
+        self, dictionary: PatchDictionary, process: AbstractProcess, boundary: Literal["periodic"] = "periodic"
+    ):
+        require_option("boundary", boundary, ("periodic",))
+        self.dictionary = dictionary
+        self.process = process
+        self.boundary = boundary
+
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Posterior mean of every site given `x` (*lattice) at time `t`."""
+        padded = self._pad(x)
+        if self._use_fft:
+            return self.posterior_mean(t, self._evidence_by_fft(x))
+        # A tuple, not an array: then evidence and posterior become one fused loop over the sites.
+        return self.posterior_mean(t, tuple(_correlate(padded, y) for y in self._representatives))
+
+    def evidence(self, x: Configuration) -> Float[Array, "R ..."]:
+        """Overlap of every neighbourhood of `x` (*lattice) with the R representative patterns, (R, *lattice)."""
+        padded = self._pad(x)
+        if self._use_fft:
+            return self._evidence_by_fft(x)
+        # A loop, so that XLA stores the evidence: for an unrolled sum it repeats the work in each of its uses.
+        return jax.lax.map(lambda y: _correlate(padded, y), self._representatives)
+
+    def posterior_mean(self, t: Time, evidence: Float[Array, "R ..."] | tuple[Array, ...]) -> Configuration:
+        """Denoiser (*lattice) as a function of the evidence (R, *lattice)."""
+        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
+        norms = self.dictionary.squared_norms
+        bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
+        scale = alpha / variance
+        u = tuple(scale * evidence[b] for b in range(len(self._groups)))
+        return mixture_mean(u, self._by_group(bias), self._by_group(self.dictionary.centres), self._paired)
+
+    @property
+    def _groups(self) -> list[tuple[int, int]]:
+        """Index of each representative pattern and of its mirror (or of itself, when it has none)."""
+        mirrors = self.dictionary.mirrors
+        pairs = [(m, m if mirror is None else mirror) for m, mirror in enumerate(mirrors)]
+        return [(m, mirror) for m, mirror in pairs if m <= mirror]
+
+    @property
+    def _paired(self) -> tuple[bool, ...]:
+        return tuple(m != mirror for m, mirror in self._groups)
+
+    @property
+    def _representatives(self) -> Float[Array, "R ..."]:
+        return self.dictionary.patterns[jnp.asarray([m for m, _ in self._groups])]
+
+    @property
+    def _use_fft(self) -> bool:
+        return self._representatives.size > _MAX_SHIFTED_TERMS
+
+    def _by_group(self, values: Float[Array, " M"]) -> Members:
+        plus, minus = zip(*self._groups, strict=True)
+        return Members(values[jnp.asarray(plus)], values[jnp.asarray(minus)])
+
+    def _pad(self, x: Configuration) -> Configuration:
+        patch = self.dictionary.patch_shape
+        require_lattice("x", x.shape, len(patch))
+        require(
+            all(side <= length for side, length in zip(patch, x.shape, strict=True)),
+            f"the patch, {patch}, must fit on the lattice, {x.shape}; take a smaller patch or a larger lattice.",
+        )
+        return jnp.pad(x, [(side // 2, side // 2) for side in patch], mode="wrap")
+
+    def _evidence_by_fft(self, x: Configuration) -> Float[Array, "R ..."]:
+        """The same correlation by the convolution theorem, at a cost that does not depend on the patch."""
+        axes = tuple(range(1, x.ndim + 1))
+        patch = self.dictionary.patch_shape
+        room = [(0, length - side) for side, length in zip(patch, x.shape, strict=True)]
+        kernels = jnp.roll(jnp.pad(self._representatives, [(0, 0), *room]), [-(side // 2) for side in patch], axes)
+        spectrum = jnp.fft.rfftn(x)[None] * jnp.conj(jnp.fft.rfftn(kernels, axes=axes))
+        return jnp.fft.irfftn(spectrum, s=x.shape, axes=axes)
+
+
+def _correlate(padded: Array, pattern: Array) -> Array:
+    """Sum over the patch of pattern(r) x(i + r), at every site i of the lattice that `padded` extends."""
+    lattice = [length - side + 1 for length, side in zip(padded.shape, pattern.shape, strict=True)]
+    total = None
+    for offset in product(*map(range, pattern.shape)):
+        window = jax.lax.slice(padded, offset, [o + n for o, n in zip(offset, lattice, strict=True)])
+        total = pattern[offset] * window if total is None else total + pattern[offset] * window
+    assert total is not None
+    return total

@@ -1,0 +1,30 @@
+"""Sitewise observables of one configuration, and its magnetisation."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+
+from softjax._checks import require, require_option
+from softjax._types import Array, Configuration, Float
+
+_LUMINANCE = {"rec709": (0.2126, 0.7152, 0.0722), "rec601": (0.299, 0.587, 0.114)}
+
+
+def binarize(x: Configuration) -> Configuration:
+    """Sign of each site, with sign(0) = +1, Eq. (43); shape and dtype of `x`."""
+    one = jnp.ones((), x.dtype)
+    return jnp.where(x >= 0, one, -one)
+
+
+def luminance(
+    rgb: Float[Array, "*lattice 3"], standard: Literal["rec709", "rec601"] = "rec709"
+) -> Float[Array, "*lattice"]:
+    """Luminance of a colour configuration (*lattice, 3), in its units, by Rec. 709 or Rec. 601 (App. E.3)."""
+    require_option("standard", standard, _LUMINANCE)
+    require(rgb.shape[-1] == 3, f"rgb must have three channels on its last axis, got shape {rgb.shape}.")
+    return rgb @ jnp.asarray(_LUMINANCE[standard], rgb.dtype)
+
+
+def magnetisation(x: Configuration) -> Float[Array, ""]:
+    """Mean over all sites."""
+    return jnp.mean(x)

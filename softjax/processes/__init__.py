@@ -1,0 +1,11 @@
+"""Diffusion processes: signal and noise scales, the clocks between them, and time grids."""
+
+from softjax.processes._base import AbstractProcess as AbstractProcess
+from softjax.processes._edm import EDM as EDM
+from softjax.processes._grids import karras_grid as karras_grid
+from softjax.processes._grids import log_grid as log_grid
+from softjax.processes._schedules import AbstractSchedule as AbstractSchedule
+from softjax.processes._schedules import ConstantSchedule as ConstantSchedule
+from softjax.processes._schedules import CosineSchedule as CosineSchedule
+from softjax.processes._schedules import LinearSchedule as LinearSchedule
+from softjax.processes._vp import VP as VP

@@ -1,0 +1,61 @@
+r"""What a diffusion process is: $x_t = \alpha(t)\,x_0 + \sigma(t)\,\varepsilon$.
+
+Every process here solves the linear forward SDE $dx = -a(t)\,x\,dt + \sqrt{\beta(t)}\,dW$ with `damping` $a$
+and noise rate `beta` $\beta$. Drifts in reverse time follow from these two functions and the score $s$:
+
+* the reverse SDE $a x + \beta s$, with noise $\sqrt\beta$;
+* the probability flow $a x + \tfrac12\beta s$, without noise;
+* the drift that is probed, $a x + w s$ with `drift_weight` $w$: $w = \beta$ for VP (the paper's Eq. 2) and
+  $w = \tfrac12\beta$ for EDM (App. E.1).
+"""
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from softjax._types import Array, Time
+
+
+class AbstractProcess(eqx.Module):
+    """A Gaussian diffusion process with data at t = 0 and noise at large t."""
+
+    @abstractmethod
+    def alpha(self, t: Time) -> Array:
+        """Signal scale, dimensionless."""
+
+    @abstractmethod
+    def sigma(self, t: Time) -> Array:
+        """Noise scale, in units of the data."""
+
+    @abstractmethod
+    def beta(self, t: Time) -> Array:
+        """Rate at which the forward process adds noise variance, per unit of t."""
+
+    @abstractmethod
+    def damping(self, t: Time) -> Array:
+        """Rate at which the forward process shrinks the state, per unit of t."""
+
+    @abstractmethod
+    def drift_weight(self, t: Time) -> Array:
+        """Factor of the score in the reverse drift whose modes are probed."""
+
+    @abstractmethod
+    def prior_scale(self, t: Time) -> Array:
+        """Standard deviation from which reverse trajectories start at t."""
+
+    @abstractmethod
+    def from_noise_to_signal(self, ratio: Time) -> Array:
+        """The time t at which sigma / alpha equals `ratio`."""
+
+    def noise_to_signal(self, t: Time) -> Array:
+        """The ratio sigma / alpha: the noise level of the same state in EDM's units."""
+        return self.sigma(t) / self.alpha(t)
+
+    def log_snr(self, t: Time) -> Array:
+        """Logarithm of the signal-to-noise ratio alpha^2 / sigma^2."""
+        return -2 * jnp.log(self.noise_to_signal(t))
+
+    def from_log_snr(self, log_snr: Time) -> Array:
+        """The time t at which alpha^2 / sigma^2 has this logarithm."""
+        return self.from_noise_to_signal(jnp.exp(-0.5 * jnp.asarray(log_snr)))

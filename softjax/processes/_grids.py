@@ -1,0 +1,37 @@
+"""Time grids, from noise to data. Built in float64, then rounded once to the default float type."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import require
+from softjax._types import Array, Float
+
+
+def log_grid(t_max: float, t_min: float, num_steps: int) -> Float[Array, " times"]:
+    """Logarithmic grid t_n = t_max (t_min / t_max)^(n / num_steps), Eq. (41).
+
+    Returns `num_steps + 1` decreasing times whose ends are exactly `t_max` and `t_min`. Raises `ValueError` unless
+    0 < t_min < t_max and num_steps >= 1.
+    """
+    require(0 < t_min < t_max, f"log_grid needs 0 < t_min < t_max, got t_min = {t_min} and t_max = {t_max}.")
+    require(num_steps >= 1, f"num_steps must be at least 1, got {num_steps}.")
+    return jnp.asarray(np.geomspace(t_max, t_min, num_steps + 1), float)
+
+
+def karras_grid(
+    sigma_max: float = 80.0, sigma_min: float = 0.002, num_steps: int = 32, rho: float = 7.0
+) -> Float[Array, " times"]:
+    """EDM's noise levels, equidistant in sigma^(1/rho) from `sigma_max` to `sigma_min`, then 0 (App. E.2).
+
+    Returns `num_steps + 1` decreasing levels, the last of them 0. Raises `ValueError` unless 0 < sigma_min <
+    sigma_max, num_steps >= 2 and rho > 0.
+    """
+    require(
+        0 < sigma_min < sigma_max,
+        f"karras_grid needs 0 < sigma_min < sigma_max, got sigma_min = {sigma_min} and sigma_max = {sigma_max}.",
+    )
+    require(num_steps >= 2, f"num_steps must be at least 2, got {num_steps}.")
+    require(rho > 0, f"rho must be positive, got {rho}.")
+    levels = np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), num_steps) ** rho
+    levels[0], levels[-1] = sigma_max, sigma_min
+    return jnp.asarray(np.append(levels, 0.0), float)

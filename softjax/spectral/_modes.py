@@ -1,0 +1,99 @@
+r"""Real Fourier directions grouped in shells (theory.md section 5; Eqs. 47, 48).
+
+A direction is $\cos(k\cdot r)$ or $\sin(k\cdot r)$, scaled to unit norm. The pair spans the plane wave
+$e^{ik\cdot r}$; modes that equal their own negative (the mean, and the Nyquist modes) have a cosine only.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import require, require_lattice, require_option
+from softjax._types import Array, Float, Int
+from softjax.spectral._lattice import integer_wavevectors
+
+
+class FourierModes(eqx.Module):
+    """Unit-norm real Fourier directions of a lattice.
+
+    * `directions`: (modes, *lattice), each of unit Euclidean norm;
+    * `shells`: (modes,), the shell number of each direction;
+    * `wavevectors`: (modes, ndim), integer wavevector n of each direction, k = 2 pi n / L;
+    * `wavenumbers`: (shells,), root-mean-square |k| of each shell, in radians per site.
+    """
+
+    directions: Float[Array, "modes ..."]
+    shells: Int[Array, " modes"]
+    wavevectors: Int[Array, "modes ndim"]
+    wavenumbers: Float[Array, " shells"]
+
+    @property
+    def num_shells(self) -> int:
+        """Number of shells, the mean included."""
+        return self.wavenumbers.shape[0]
+
+    def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
+        """Average of one value per direction over the directions of each shell."""
+        sums = jax.ops.segment_sum(values, self.shells, num_segments=self.num_shells)
+        return sums / jax.ops.segment_sum(jnp.ones_like(values), self.shells, num_segments=self.num_shells)
+
+
+def fourier_modes(
+    shape: Sequence[int], max_shell: int = 6, kind: Literal["axes", "isotropic"] = "axes"
+) -> FourierModes:
+    """Real Fourier directions of shells 0 to `max_shell`.
+
+    `kind="axes"` takes the wavevectors (n, 0, ...), (0, n, ...) along the axes, Eqs. (47, 48); `"isotropic"` takes
+    every integer wavevector whose length rounds to n. On a lattice with unequal sides, lengths are measured in
+    units of 2 pi / max(shape). Raises `ValueError` when `max_shell` is beyond the Nyquist mode of a side.
+    """
+    require_lattice("shape", shape)
+    require_option("kind", kind, ("axes", "isotropic"))
+    require(
+        0 <= max_shell <= min(shape) // 2,
+        f"max_shell must lie between 0 and min(shape) // 2 = {min(shape) // 2}, the Nyquist mode; got {max_shell}.",
+    )
+    numbers, shells = (_axis_modes if kind == "axes" else _isotropic_modes)(shape, max_shell)
+    vectors, directions, labels = [], [], []
+    for n, shell in zip(numbers, shells, strict=True):
+        for direction in _real_directions(shape, n):
+            vectors.append(n)
+            directions.append(direction)
+            labels.append(shell)
+    k_squared = np.sum((2 * np.pi * np.asarray(vectors) / np.asarray(shape)) ** 2, axis=1)
+    mean_square = np.bincount(labels, weights=k_squared) / np.bincount(labels)
+    return FourierModes(
+        directions=jnp.asarray(np.stack(directions), float),
+        shells=jnp.asarray(labels, jnp.int32),
+        wavevectors=jnp.asarray(np.stack(vectors), jnp.int32),
+        wavenumbers=jnp.asarray(np.sqrt(mean_square), float),
+    )
+
+
+def _axis_modes(shape: Sequence[int], max_shell: int) -> tuple[np.ndarray, np.ndarray]:
+    shells = np.concatenate([[0], np.repeat(np.arange(1, max_shell + 1), len(shape))])
+    axes = np.concatenate([[0], np.tile(np.arange(len(shape)), max_shell)])
+    return np.eye(len(shape), dtype=int)[axes] * shells[:, None], shells
+
+
+def _isotropic_modes(shape: Sequence[int], max_shell: int) -> tuple[np.ndarray, np.ndarray]:
+    numbers = integer_wavevectors(shape).reshape(-1, len(shape))
+    length = np.linalg.norm(numbers * max(shape) / np.asarray(shape), axis=1)
+    shells = np.rint(length).astype(int)
+    mirrored = np.where(2 * numbers == -np.asarray(shape), numbers, -numbers)  # -n, with Nyquist equal to itself
+    keep = (shells <= max_shell) & np.asarray([tuple(n) >= tuple(m) for n, m in zip(numbers, mirrored, strict=True)])
+    order = np.lexsort((*numbers[keep].T, length[keep], shells[keep]))
+    return numbers[keep][order], shells[keep][order]
+
+
+def _real_directions(shape: Sequence[int], n: np.ndarray) -> list[np.ndarray]:
+    """The cosine and, unless it vanishes on every site, the sine of wavevector n, of unit norm."""
+    sites = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    turns = np.sum(sites * n * (np.lcm.reduce(shape) // np.asarray(shape)), axis=-1) % np.lcm.reduce(shape)
+    phase = 2 * np.pi * turns / np.lcm.reduce(shape)  # exact integers, so that phases keep full precision
+    waves = [np.cos(phase)] if np.all(2 * n % np.asarray(shape) == 0) else [np.cos(phase), np.sin(phase)]
+    return [wave / np.linalg.norm(wave) for wave in waves]

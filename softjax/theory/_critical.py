@@ -1,0 +1,75 @@
+r"""Critical times: where the least stable mode of the reverse drift at x = 0 turns unstable (Eqs. 17, 26-30)."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import concrete, require
+from softjax._types import Array, Float, Time
+from softjax.fields import PatchDictionary
+from softjax.processes import EDM, AbstractProcess
+from softjax.theory._spectra import covariance_spectrum
+
+
+def critical_noise_variance(patch_volume: Time) -> Float[Array, ""]:
+    r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood."""
+    _require_volume(patch_volume)
+    p = jnp.asarray(patch_volume)
+    return 2 * p / (1 + p + jnp.sqrt(1 + p**2))  # the same number, without cancellation at large P
+
+
+def critical_time(process: AbstractProcess, patch_volume: Time) -> Float[Array, ""]:
+    r"""Time at which the uniform mode of the two-pattern patch model turns unstable, mean field.
+
+    Under VP $\int_0^{t_c}\beta = \mathrm{arcsinh}\,P$, Eqs. (29), (30): $t_c = \mathrm{arcsinh}(P)/\beta$ at
+    constant rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. `patch_volume` is P,
+    the number of sites in the neighbourhood. Raises `ValueError` for P < 1.
+    """
+    _require_volume(patch_volume)
+    return process.from_noise_to_signal(_softest_ratio(process, jnp.asarray(patch_volume)))
+
+
+def dictionary_critical_time(
+    dictionary: PatchDictionary, process: AbstractProcess, shape: Sequence[int]
+) -> Float[Array, ""]:
+    r"""Largest time at which $\max_k \mathrm{Re}\,\lambda(k) = 0$ for the dictionary's patch model at x = 0.
+
+    NaN when every mode is stable at all times. Solved on the clock of the noise-to-signal ratio: bracketed on a
+    logarithmic grid from 1e-3 to 1e3, then bisected to rounding.
+    """
+
+    def excess(log_ratio: Array) -> Array:
+        t = process.from_noise_to_signal(jnp.exp(log_ratio))
+        top = jnp.max(covariance_spectrum(dictionary, process, t, shape).real)
+        return _softest_ratio(process, top) - jnp.exp(log_ratio)
+
+    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        unstable = excess(middle) > 0
+        return jnp.where(unstable, middle, low), jnp.where(unstable, high, middle)
+
+    grid = jnp.linspace(np.log(1e-3), np.log(1e3), 256)
+    unstable = jax.lax.map(excess, grid) > 0
+    last = jnp.max(jnp.where(unstable, jnp.arange(256), -1))
+    bracket = (grid[jnp.maximum(last, 0)], grid[jnp.minimum(last + 1, 255)])
+    low, high = jax.lax.fori_loop(0, 60, halve, bracket)
+    t = process.from_noise_to_signal(jnp.exp(0.5 * (low + high)))
+    return jnp.where(last >= 0, t, jnp.nan)
+
+
+def _softest_ratio(process: AbstractProcess, covariance: Array) -> Array:
+    """The ratio sigma/alpha at which a mode of this covariance is marginal; 0 if it is stable at all times."""
+    positive = jnp.maximum(covariance, 0)
+    if isinstance(process, EDM):
+        return jnp.sqrt(positive)
+    # From exp(arcsinh P) - 1 = P + P^2 / (1 + sqrt(1 + P^2)), which is (sigma/alpha)^2 at the critical time.
+    return jnp.sqrt(positive + positive**2 / (1 + jnp.sqrt(1 + positive**2)))
+
+
+def _require_volume(patch_volume: Time) -> None:
+    volume = concrete(patch_volume)
+    if volume is not None:
+        require(bool(np.all(volume >= 1)), f"patch_volume must be at least 1, got {patch_volume}.")
