@@ -2,6 +2,7 @@
 
 from . import analysis as analysis
 from . import dynamics as dynamics
+from . import experiments as experiments
 from . import fields as fields
 from . import jacobian as jacobian
 from . import observables as observables

@@ -38,11 +38,7 @@ def critical_point(
     the percentile interval of resampled trajectories. With one trajectory the interval has no width. Raises
     `ValueError` for shapes that do not fit and values that are not finite.
     """
-
-    def peak(curves: Array) -> tuple[Array, Array]:
-        return _parabolic_peak(jnp.log(ts), jnp.median(curves, axis=0))
-
-    return _bootstrap(ts, lengths, peak, key, num_bootstrap, confidence)
+    return _located(ts, lengths, _median_peak, key, num_bootstrap, confidence)
 
 
 def zero_crossing(
@@ -58,17 +54,17 @@ def zero_crossing(
     Linear in log t between grid points; `location` is NaN without a crossing. Arguments and errors as for
     `critical_point`.
     """
-
-    def crossing(curves: Array) -> tuple[Array, Array]:
-        return _first_zero(jnp.log(ts), jnp.mean(curves, axis=0))
-
-    return _bootstrap(ts, rates, crossing, key, num_bootstrap, confidence)
+    return _located(ts, rates, _mean_zero, key, num_bootstrap, confidence)
 
 
-def _bootstrap(
+Locate = Callable[[Array, Array], tuple[Array, Array]]
+"""From log t and curves (trajectories, times) to a location in log t and the value there."""
+
+
+def _located(
     ts: Times,
     curves: Array,
-    locate: Callable[[Array], tuple[Array, Array]],
+    locate: Locate,
     key: PRNGKeyArray,
     num_bootstrap: int,
     confidence: float,
@@ -80,13 +76,28 @@ def _bootstrap(
     )
     require_finite("curves", curves)
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
-    count = curves.shape[0]
-    log_location, value = locate(curves)
+    return _bootstrap(ts, curves, locate, key, num_bootstrap, confidence)
+
+
+@eqx.filter_jit
+def _bootstrap(
+    ts: Times, curves: Array, locate: Locate, key: PRNGKeyArray, num_bootstrap: int, confidence: float
+) -> CriticalPoint:
+    count, log_t = curves.shape[0], jnp.log(ts)
+    log_location, value = locate(log_t, curves)
     draws = jr.randint(key, (num_bootstrap, count), 0, count)
-    replicas = jax.lax.map(lambda rows: locate(curves[rows])[0], draws, batch_size=64)
+    replicas = jax.lax.map(lambda rows: locate(log_t, curves[rows])[0], draws, batch_size=64)
     tail = 0.5 * (1 - confidence)
     interval = jnp.nanquantile(replicas, jnp.asarray([tail, 1 - tail], replicas.dtype))
     return CriticalPoint(jnp.exp(log_location), jnp.exp(interval), value)
+
+
+def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array]:
+    return _parabolic_peak(log_t, jnp.median(curves, axis=0))
+
+
+def _mean_zero(log_t: Array, curves: Array) -> tuple[Array, Array]:
+    return _first_zero(log_t, jnp.mean(curves, axis=0))
 
 
 def _parabolic_peak(log_t: Array, curve: Array) -> tuple[Array, Array]:

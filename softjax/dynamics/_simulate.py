@@ -14,7 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import concrete, require, require_decreasing, require_finite, require_lattice, require_option
-from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.dynamics._engines import ENGINES, SOLVERS, Problem
 from softjax.fields import AbstractField
 from softjax.processes import VP
@@ -88,14 +88,17 @@ def simulate_ensemble(
     solver: str | dfx.AbstractSolver = "euler",
     engine: Engine = "diffrax",
     chunk: int | None = None,
+    members: Int[Array, " num"] | None = None,
 ) -> Trajectory:
     """Integrate `num` independent reverse trajectories; every array gains a leading trajectory axis.
 
     Trajectory i is `simulate` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. `chunk` bounds how many
-    run side by side, for memory (all of them by default). `x0` of shape (num, *lattice) gives each its own start. Other
+    run side by side, for memory (all of them by default). `x0` of shape (num, *lattice) gives each its own start.
+    `members` (num,) picks other trajectories of the same ensemble than the first `num`, to go on with it later. Other
     arguments and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
     """
     require(num >= 1, f"num must be at least 1, got {num}.")
+    require(members is None or members.shape == (num,), f"members must have shape ({num},).")
     require(chunk is None or chunk >= 1, f"chunk must be at least 1, got {chunk}.")
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
@@ -105,7 +108,8 @@ def simulate_ensemble(
         require_finite("x0", x0)
     dtype = x0.dtype if x0 is not None else jnp.result_type(float)
     run = _Run(field, observe, tuple(x0.shape[1:] if x0 is not None else shape or ()), kind, solver, engine)
-    return _require_finite_end(_simulate_ensemble(run, jnp.asarray(ts, dtype), x0, key, num, chunk or num))
+    members = jnp.arange(num) if members is None else members
+    return _require_finite_end(_simulate_ensemble(run, jnp.asarray(ts, dtype), x0, key, members, chunk or num))
 
 
 class _Run(eqx.Module):
@@ -133,14 +137,18 @@ def _simulate(run: _Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray)
 
 
 @eqx.filter_jit
-def _simulate_ensemble(run: _Run, ts: Times, x0: Array | None, key: PRNGKeyArray, num: int, chunk: int) -> Trajectory:
-    keys = jax.vmap(lambda i: jr.fold_in(key, i))(jnp.arange(num))
+def _simulate_ensemble(
+    run: _Run, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int
+) -> Trajectory:
+    keys = jax.vmap(lambda i: jr.fold_in(key, i))(members)
 
     def one(start: tuple[PRNGKeyArray, Configuration | None]) -> tuple[Configuration, Any]:
         trajectory = run(ts, start[1], start[0])
         return trajectory.x, trajectory.observed
 
-    x, observed = jax.lax.map(one, (keys, x0), batch_size=chunk) if chunk < num else jax.vmap(one)((keys, x0))
+    x, observed = (
+        jax.lax.map(one, (keys, x0), batch_size=chunk) if chunk < members.shape[0] else jax.vmap(one)((keys, x0))
+    )
     return Trajectory(ts, x, observed)
 
 

@@ -1,7 +1,5 @@
 """Dictionaries of patches with priors: the data of the patch model (App. C.1)."""
 
-from typing import Self
-
 import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
@@ -30,7 +28,7 @@ class PatchDictionary(eqx.Module):
     def __init__(
         self, patterns: ArrayLike, log_prior: ArrayLike | None = None, mirrors: tuple[int | None, ...] | None = None
     ):
-        shape = tuple(np.shape(patterns))
+        shape = list(np.shape(patterns))
         require(
             len(shape) >= 2 and shape[0] >= 1,
             f"patterns must have shape (M, *patch) with M >= 1, got {shape}.",
@@ -55,7 +53,7 @@ class PatchDictionary(eqx.Module):
         *,
         ndim: int = 2,
         key: PRNGKeyArray,
-    ) -> Self:
+    ) -> "PatchDictionary":
         """The paper's dictionary: random ±1 patches with their sign flips, all +1, and all -1.
 
         `num_random` patches are drawn, and with their flips share the prior mass 1 - `p_global`; the two uniform
@@ -77,7 +75,7 @@ class PatchDictionary(eqx.Module):
         return cls(jnp.concatenate([half, -half]), np.log(np.tile(share, 2)), mirrors)
 
     @classmethod
-    def two_pattern(cls, patch_size: int = 3, *, ndim: int = 2) -> Self:
+    def two_pattern(cls, patch_size: int = 3, *, ndim: int = 2) -> "PatchDictionary":
         """All +1 and all -1 with equal priors: the model of section 5, Eqs. (11)-(18)."""
         return cls(np.ones((2, *(_odd(patch_size),) * ndim)) * np.reshape([1, -1], (2,) + (1,) * ndim))
 
@@ -96,7 +94,7 @@ class PatchDictionary(eqx.Module):
         """Squared Euclidean norm of each pattern."""
         return jnp.sum(self.patterns**2, axis=tuple(range(1, self.patterns.ndim)))
 
-    def pad(self, patch_size: int) -> Self:
+    def pad(self, patch_size: int) -> "PatchDictionary":
         """The same model on larger patches: sites that are added are zero, hence carry no evidence.
 
         Dictionaries of several patch sizes become stackable, for `jax.vmap` over the patch size.

@@ -42,5 +42,5 @@ class GaussianField(AbstractField):
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         half = self.spectrum[..., : x.shape[-1] // 2 + 1]
         gain = alpha * half / (alpha**2 * half + sigma**2)
-        filtered = jnp.fft.irfftn(gain * jnp.fft.rfftn(x - alpha * self.mean), s=x.shape, axes=range(x.ndim))
-        return self.mean + filtered
+        spectrum = jnp.fft.rfftn(x - alpha * self.mean)
+        return self.mean + jnp.fft.irfftn(gain.astype(spectrum.dtype) * spectrum, s=x.shape, axes=range(x.ndim))

@@ -1,7 +1,5 @@
 r"""The variance-preserving process, $dx = -\tfrac12\beta x\,dt + \sqrt\beta\,dW$ (theory.md section 1; Eqs. 32-35)."""
 
-from typing import Self
-
 import jax.numpy as jnp
 
 from softjax._types import Array, ArrayLike, Time
@@ -22,12 +20,12 @@ class VP(AbstractProcess):
         self.schedule = beta if isinstance(beta, AbstractSchedule) else ConstantSchedule(beta)
 
     @classmethod
-    def linear(cls, beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, t_max: ArrayLike = 1.0) -> Self:
+    def linear(cls, beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, t_max: ArrayLike = 1.0) -> "VP":
         """A rate growing linearly from `beta_min` at t = 0 to `beta_max` at `t_max`."""
         return cls(LinearSchedule(beta_min, beta_max, t_max))
 
     @classmethod
-    def cosine(cls, offset: float = 0.008) -> Self:
+    def cosine(cls, offset: float = 0.008) -> "VP":
         """The cosine schedule on 0 <= t < 1."""
         return cls(CosineSchedule(offset))
 

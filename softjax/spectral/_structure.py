@@ -32,4 +32,4 @@ def gaussian_random_field(spectrum: Float[Array, "..."], *, key: PRNGKeyArray) -
     """One zero-mean Gaussian configuration whose expected `structure_factor` is `spectrum`, shape (*lattice)."""
     require_lattice("spectrum", spectrum.shape)
     noise = jnp.fft.fftn(jr.normal(key, spectrum.shape, spectrum.dtype))
-    return jnp.fft.ifftn(noise * jnp.sqrt(spectrum)).real
+    return jnp.fft.ifftn(noise * jnp.sqrt(spectrum).astype(noise.dtype)).real

@@ -13,22 +13,20 @@ from softjax.processes import EDM, AbstractProcess
 from softjax.theory._spectra import covariance_spectrum
 
 
-def critical_noise_variance(patch_volume: Time) -> Float[Array, ""]:
+def critical_noise_variance(patch_volume: Time | int) -> Float[Array, ""]:
     r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood."""
-    _require_volume(patch_volume)
-    p = jnp.asarray(patch_volume)
+    p = _require_volume(patch_volume)
     return 2 * p / (1 + p + jnp.sqrt(1 + p**2))  # the same number, without cancellation at large P
 
 
-def critical_time(process: AbstractProcess, patch_volume: Time) -> Float[Array, ""]:
+def critical_time(process: AbstractProcess, patch_volume: Time | int) -> Float[Array, ""]:
     r"""Time at which the uniform mode of the two-pattern patch model turns unstable, mean field.
 
     Under VP $\int_0^{t_c}\beta = \mathrm{arcsinh}\,P$, Eqs. (29), (30): $t_c = \mathrm{arcsinh}(P)/\beta$ at
     constant rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. `patch_volume` is P,
     the number of sites in the neighbourhood. Raises `ValueError` for P < 1.
     """
-    _require_volume(patch_volume)
-    return process.from_noise_to_signal(_softest_ratio(process, jnp.asarray(patch_volume)))
+    return process.from_noise_to_signal(_softest_ratio(process, _require_volume(patch_volume)))
 
 
 def dictionary_critical_time(
@@ -45,7 +43,7 @@ def dictionary_critical_time(
         top = jnp.max(covariance_spectrum(dictionary, process, t, shape).real)
         return _softest_ratio(process, top) - jnp.exp(log_ratio)
 
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+    def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
         middle = 0.5 * (low + high)
         unstable = excess(middle) > 0
@@ -69,7 +67,8 @@ def _softest_ratio(process: AbstractProcess, covariance: Array) -> Array:
     return jnp.sqrt(positive + positive**2 / (1 + jnp.sqrt(1 + positive**2)))
 
 
-def _require_volume(patch_volume: Time) -> None:
+def _require_volume(patch_volume: Time | int) -> Array:
     volume = concrete(patch_volume)
     if volume is not None:
         require(bool(np.all(volume >= 1)), f"patch_volume must be at least 1, got {patch_volume}.")
+    return 1.0 * jnp.asarray(patch_volume)  # a count is often an integer, whose square would overflow

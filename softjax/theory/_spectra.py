@@ -20,7 +20,7 @@ from softjax.spectral import wavevectors
 
 
 def two_pattern_eigenvalues(
-    process: AbstractProcess, t: Time, squared_norm: Time
+    process: AbstractProcess, t: Time, squared_norm: Time | int
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""Eigenvalues of the global two-pattern score at x = 0, Eq. (4): (transverse, along y).
 

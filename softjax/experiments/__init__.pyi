@@ -1,0 +1,4 @@
+from . import configs as configs
+from . import empirical as empirical
+from . import patch as patch
+from ._store import load_results as load_results

@@ -1,0 +1,52 @@
+"""The table at the end of a run: critical times with their intervals, and what the run cost."""
+
+import math
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import xarray as xr
+
+from softjax.analysis import critical_point, log_derivative
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the summary; `interval` is a 95% bootstrap interval over trajectories."""
+
+    name: str
+    value: float
+    units: str
+    interval: tuple[float, float] | None = None
+
+    @property
+    def text(self) -> str:
+        """The value and its interval for reading."""
+        value = f"{self.value:.4g}" if math.isfinite(self.value) else "none"
+        return value if self.interval is None else f"{value}  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+
+
+def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray) -> Row:
+    """Time at which the median over trajectories of (trajectory, time) curves peaks."""
+    key = jr.key(0)  # of the bootstrap only: the same data give the same interval
+    point = critical_point(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
+    return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))
+
+
+def growth_row(dataset: xr.Dataset) -> Row:
+    """Time at which the pattern's correlation length grows fastest."""
+    lengths = dataset["correlation_length"]
+    growth = -log_derivative(jnp.asarray(dataset["time"].values), jnp.asarray(lengths.values))
+    return peak_row("peak of -dxi/dlog t", dataset, lengths.copy(data=np.asarray(growth)))
+
+
+def cost_rows(dataset: xr.Dataset) -> list[Row]:
+    """What the run took."""
+    attributes = dataset.attrs
+    return [
+        Row("trajectories", dataset.sizes["trajectory"], ""),
+        Row("compile time", attributes.get("compile_time_s", math.nan), "s"),
+        Row("run time", attributes.get("run_time_s", math.nan), "s"),
+        Row("site updates", attributes.get("site_updates_per_second", math.nan), "1/s"),
+    ]

@@ -1,0 +1,103 @@
+"""Parameters of the experiments. Nothing heavy is imported here: the command line builds its help from this file.
+
+Each field's docstring becomes its help text and states its unit. Defaults are the paper's parameters; where its text
+lost a number, softjax's choice.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Self
+
+
+@dataclass(frozen=True)
+class TimeGrid:
+    """The logarithmic time grid, from noise to data."""
+
+    t_max: float = 6.0
+    """Time at which reverse trajectories start (dimensionless)."""
+    t_min: float = 1e-3
+    """Time at which they end (dimensionless, positive)."""
+    num_steps: int = 400
+    """Number of steps in between."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The Fourier modes along which the reverse drift is linearised."""
+
+    max_shell: int = 6
+    """Highest shell n, of wavenumber 2 pi n / grid_size."""
+    num_fit_shells: int = 3
+    """Shells 1 to this one enter the fit of the equilibrium correlation length."""
+    kind: Literal["axes", "isotropic"] = "axes"
+    """Wavevectors along the lattice axes (the paper's), or all whose length rounds to n."""
+
+
+@dataclass(frozen=True)
+class Integration:
+    """How trajectories are integrated."""
+
+    solver: Literal["euler", "sea", "shark"] = "euler"
+    """Euler-Maruyama (the paper's), or an additive-noise solver of smaller bias."""
+    engine: Literal["diffrax", "scan"] = "diffrax"
+    """What steps the state: diffrax, or a plain scan (euler and sea)."""
+    chunk: int = 8
+    """Trajectories side by side in memory; finished chunks survive an interruption."""
+
+
+@dataclass(frozen=True)
+class PatchConfig:
+    """The analytic patch model: Fig. 3 and the top row of Fig. 4."""
+
+    grid_size: int = 64
+    """Side L of the periodic lattice (sites)."""
+    patch_size: int = 5
+    """Side w of the patches (sites, odd)."""
+    num_random: int = 4
+    """Random patterns drawn; with their sign flips and the two uniform ones the dictionary has 2 (num_random + 1)."""
+    p_global: float = 0.8
+    """Prior probability of the two uniform patterns together."""
+    beta: float = 1.0
+    """Noise rate of the VP process (per unit of t)."""
+    num_trajectories: int = 8
+    """Independent reverse trajectories."""
+    seed: int = 0
+    """Seed of the random key; it fixes the dictionary and every trajectory."""
+    time: TimeGrid = field(default_factory=TimeGrid)
+    probe: Probe = field(default_factory=Probe)
+    integration: Integration = field(default_factory=Integration)
+
+    @classmethod
+    def quick(cls) -> Self:
+        """A small version for a first look."""
+        return cls(grid_size=32, time=TimeGrid(num_steps=200))
+
+
+@dataclass(frozen=True)
+class EmpiricalConfig:
+    """The global score of two patterns, y and -y: the middle row of Fig. 4.
+
+    y has random signs on square blocks of sites. It turns unstable at t_c = arcsinh(grid_size^2) / beta, about 9.01 for
+    64 x 64 sites, so the time grid starts above that. No single Fourier mode overlaps much with y.
+    """
+
+    grid_size: int = 64
+    """Side L of the periodic lattice (sites)."""
+    block_size: int = 4
+    """Side of the blocks of equal sign in the pattern (sites, a divisor of grid_size); grid_size makes it uniform."""
+    beta: float = 1.0
+    """Noise rate of the VP process (per unit of t)."""
+    num_trajectories: int = 8
+    """Independent reverse trajectories."""
+    seed: int = 0
+    """Seed of the random key; it fixes the pattern and every trajectory."""
+    time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=14.0))
+    probe: Probe = field(default_factory=Probe)
+    integration: Integration = field(default_factory=Integration)
+
+    @classmethod
+    def quick(cls) -> Self:
+        """A small version for a first look."""
+        return cls(grid_size=32, time=TimeGrid(t_max=14.0, num_steps=200))
+
+
+Config = PatchConfig | EmpiricalConfig

@@ -1,0 +1,133 @@
+"""An experiment at a glance: its patterns, a denoising strip, lengths, growth, and mode responses (Figs. 3, 4)."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from softjax.analysis import log_derivative
+from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, MEASURED, SHELLS, STYLE
+
+Quantity = Literal["magnitude", "rayleigh"]
+_LABELS = {
+    "magnitude": r"response magnitude $\|J v_n\|$  (1/t)",
+    "rayleigh": r"Rayleigh quotient $v_n\cdot J v_n$  (1/t)",
+}
+
+
+def overview(dataset: xr.Dataset, quantity: Quantity = "magnitude", title: str = "") -> Figure:
+    """The whole figure of an experiment's dataset; `quantity` picks what the response panel shows."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(12.5, 7.6), layout="constrained")
+        figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
+        rows = figure.subfigures(3, 1, height_ratios=(0.75, 1.15, 2.6))
+        assert isinstance(rows, np.ndarray)
+        top, middle, bottom = rows
+        _dictionary(top, dataset)
+        _strip(middle, dataset)
+        _curves(bottom, dataset, quantity)
+    return figure
+
+
+def _size(dataset: xr.Dataset) -> str:
+    return f"{dataset.sizes['y']} x {dataset.sizes['x']} sites, {dataset.sizes['trajectory']} trajectories"
+
+
+def _dictionary(figure: SubFigure, dataset: xr.Dataset) -> None:
+    patterns = dataset["dictionary"].values
+    axes = np.atleast_1d(figure.subplots(1, max(len(patterns), 10)))
+    axes = np.roll(axes, -((len(axes) - len(patterns)) // 2))  # centred
+    figure.suptitle("dictionary and priors" if "prior" in dataset else "patterns", fontsize=10)
+    for axis in axes:
+        axis.set_axis_off()
+    for index, (axis, pattern) in enumerate(zip(axes, patterns, strict=False)):
+        _picture(axis, pattern)
+        if "prior" in dataset:
+            axis.set_title(f"{dataset['prior'].values[index]:.3g}", fontsize=8.5)
+
+
+def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
+    times, states = dataset["snapshot_time"].values, dataset["snapshot_state"].values
+    figure.suptitle("one reverse trajectory, from noise to pattern", fontsize=10)
+    for axis, t, state in zip(figure.subplots(1, len(times)), times, states, strict=True):
+        _picture(axis, state)
+        axis.set_title(f"t = {t:.3g}", fontsize=9)
+
+
+def _picture(axis: Axes, state: np.ndarray) -> None:
+    axis.imshow(state, **FIELD_LIMITS)
+    axis.set_axis_on()
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
+
+
+def _curves(figure: SubFigure, dataset: xr.Dataset, quantity: Quantity) -> None:
+    lengths, growth, response = figure.subplots(1, 3)
+    _length_panel(lengths, dataset)
+    _growth_panel(growth, dataset)
+    _response_panel(response, dataset, quantity)
+    for axis in (lengths, growth, response):
+        _critical_lines(axis, dataset)
+        axis.set_xlabel("diffusion time t  (noise to the left)")
+    for axis in (lengths, growth):
+        axis.set_xscale("log")
+        axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
+    response.legend(loc="best", ncols=2)
+    lengths.legend(loc="upper left")
+
+
+def _length_panel(axis: Axes, dataset: xr.Dataset) -> None:
+    ts, curves = dataset["time"].values, dataset["correlation_length"].values
+    equilibrium = dataset["equilibrium_length"].values
+    median = np.median(curves, axis=0)
+    # Rescaled to the range of xi; a length that stays below one site is not blown up to look like a peak.
+    scale = median.max() / max(np.median(equilibrium, axis=0).max(), 1)
+    axis.plot(ts, curves.T, color="0.3", alpha=0.25, linewidth=0.8)
+    axis.plot(ts, scale * equilibrium.T, color=EQUILIBRIUM, alpha=0.15, linewidth=0.7)
+    axis.plot(ts, median, color="black", label=r"$\xi$, median (sites)")
+    label = rf"$\xi_{{eq}}$, median $\times$ {scale:.2g}"
+    axis.plot(ts, scale * np.median(equilibrium, axis=0), color=EQUILIBRIUM, linestyle="--", label=label)
+    axis.set_ylim(0, 1.15 * max(curves.max(), median.max()))
+    axis.set_title("correlation length of the pattern")
+    axis.set_ylabel(r"$\xi$  (sites)")
+
+
+def _growth_panel(axis: Axes, dataset: xr.Dataset) -> None:
+    ts = dataset["time"].values
+    growth = -np.asarray(log_derivative(jnp.asarray(ts), jnp.asarray(dataset["correlation_length"].values)))
+    axis.plot(ts, growth.T, color="0.3", alpha=0.25, linewidth=0.8)
+    axis.plot(ts, np.median(growth, axis=0), color="black")
+    axis.set_title("its growth")
+    axis.set_ylabel(r"$-d\xi/d\log t$  (sites per e-fold)")
+
+
+def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None:
+    """Responses near criticality: further on they grow like 1/t and hide the minimum."""
+    near = dataset["time"].values >= 0.5 * dataset.attrs["critical_time"]
+    near = near if near.sum() >= 3 else np.ones_like(near)
+    ts = dataset["time"].values[near]
+    responses = np.median(dataset[quantity].values, axis=0)[near]
+    colors = mpl.colormaps[SHELLS](np.linspace(0, 0.92, responses.shape[1]))
+    for shell, color in enumerate(colors):
+        axis.plot(ts, responses[:, shell], color=color, label=f"n = {shell}")
+    if f"pattern_{quantity}" in dataset:
+        along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)[near]
+        axis.plot(ts, along, color="black", linestyle="--", label="pattern")
+    if quantity == "rayleigh":
+        axis.axhline(0, color="0.25", linewidth=0.8)
+    axis.set_xlim(ts.max(), ts.min())
+    axis.set_title("softening of the Fourier shells")
+    axis.set_ylabel(_LABELS[quantity])
+
+
+def _critical_lines(axis: Axes, dataset: xr.Dataset) -> None:
+    ts = dataset["time"].values
+    axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
+    lengths = np.median(dataset["equilibrium_length"].values, axis=0)
+    if lengths.max() >= 0.5:  # sites; below, there is no peak to mark
+        axis.axvline(ts[lengths.argmax()], **MEASURED, label=r"peak of $\xi_{eq}$")

@@ -1,0 +1,26 @@
+"""One look for all figures."""
+
+from typing import Any
+
+STYLE: dict[Any, Any] = {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "image.cmap": "RdBu_r",
+    "pdf.fonttype": 42,
+}
+FIELD_LIMITS = {"vmin": -1.6, "vmax": 1.6, "interpolation": "nearest"}
+EQUILIBRIUM = "#c1272d"
+EXACT = {"color": "0.25", "linestyle": (0, (5, 3)), "linewidth": 1.1}
+MEASURED = {"color": EQUILIBRIUM, "linestyle": (0, (1.5, 2)), "linewidth": 1.3}
+SHELLS = "viridis"
