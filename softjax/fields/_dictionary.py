@@ -31,11 +31,11 @@ class PatchDictionary(eqx.Module):
         shape = list(np.shape(patterns))
         require(
             len(shape) >= 2 and shape[0] >= 1,
-            f"patterns must have shape (M, *patch) with M >= 1, got {shape}.",
+            f"patterns must have shape (M, *patch) with M >= 1, got {tuple(shape)}.",
         )
         require(
             all(side % 2 == 1 for side in shape[1:]),
-            f"patch sides must be odd, so that a patch has a centre site; got {shape[1:]}.",
+            f"patch sides must be odd, so that a patch has a centre site; got {tuple(shape[1:])}.",
         )
         require_finite("patterns", patterns)
         log_prior = np.full(shape[0], -np.log(shape[0])) if log_prior is None else log_prior

@@ -1,8 +1,8 @@
 r"""Posterior mean of a site under a finite mixture, with its derivative in closed form.
 
-The mixture comes in R groups. Group b has a member of logit $u_b + b_b^+$ and, if it is paired, a mirror of logit
-$-u_b + b_b^-$; the members take values $y_b^\pm$ at the site. With $p$ the softmax over all members,
-$D = \sum p\,y$ and $dD = \sum p\,(y - D)\,d(\text{logit})$.
+The mixture comes in groups. Group b has a member of logit $u_b + b_b^+$ and value $y_b$ and, if paired, a mirror of
+logit $-u_b + b_b^-$ and value $-y_b$. With $p$ the softmax over all members, $D = \sum p\,y$ and
+$dD = \sum p\,(y - D)\,d(\text{logit})$.
 
 Groups are a Python sequence, so that XLA fuses one site's whole posterior into one loop; each sum over the
 groups is unrolled on purpose.
@@ -19,58 +19,67 @@ from jax.custom_derivatives import SymbolicZero
 from softjax._types import Array
 
 
-class Members(eqx.Module):
-    """One number per group for its members and, meaningful where the group is paired, for their mirrors; each (R,)."""
+class Groups(eqx.Module):
+    """Log weights of members and of their mirrors, and the members' values; each (groups,).
 
-    plus: Array
-    minus: Array
+    `bias_mirror` means nothing where a group has no mirror.
+    """
+
+    bias: Array
+    bias_mirror: Array
+    value: Array
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
-def mixture_mean(u: Sequence[Array], bias: Members, value: Members, paired: tuple[bool, ...]) -> Array:
-    """Posterior mean D at every site: `u` holds R arrays (*lattice), the result is (*lattice)."""
-    plus, minus = _weights(u, bias, paired)
-    numerator = _total([w * value.plus[b] for b, w in enumerate(plus)] + [w * value.minus[b] for b, w in minus.items()])
-    return numerator / _total([*plus, *minus.values()])
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def mixture_mean(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> Array:
+    """Posterior mean D at every site: `u` holds one array (*lattice) per group, the result is (*lattice)."""
+    top, total = _tops(u, groups, paired), []
+    peak = reduce(jnp.maximum, [logit for _, logit in top])
+    numerator = []
+    for b, (tilt, logit) in enumerate(top):
+        weight = jnp.exp(logit - peak)
+        fade = jnp.exp(-2 * jnp.abs(tilt)) if paired[b] else jnp.zeros_like(tilt)  # lesser of the pair over greater
+        difference = weight * (1 - fade)
+        numerator.append(groups.value[b] * (jnp.copysign(difference, tilt) if paired[b] else difference))
+        total.append(weight * (1 + fade))
+    return _sum(numerator) / _sum(total)
 
 
 @partial(mixture_mean.defjvp, symbolic_zeros=True)
 def _mixture_mean_jvp(paired: tuple[bool, ...], primals: tuple, tangents: tuple) -> tuple[Array, Array]:
-    u, bias, value = primals
-    du, dbias, dvalue = tangents
-    mean = mixture_mean(u, bias, value, paired)
-    plus, minus = _weights(u, bias, paired)
-    inverse_total = 1 / _total([*plus, *minus.values()])
-    pull = [w * (value.plus[b] - mean) * inverse_total for b, w in enumerate(plus)]
-    push = {b: w * (value.minus[b] - mean) * inverse_total for b, w in minus.items()}
-    terms = [
-        (pull[b] - push[b] if b in push else pull[b]) * du_b
-        for b, du_b in enumerate(du)
-        if not isinstance(du_b, SymbolicZero)
+    u, groups, du, dgroups = *primals, *tangents
+    member, mirror = _posterior(u, groups, paired)
+    excess = [p - q for p, q in zip(member, mirror, strict=True)]
+    mean = _sum([groups.value[b] * e for b, e in enumerate(excess)])
+    pull = [p * (groups.value[b] - mean) for b, p in enumerate(member)]
+    push = [-q * (groups.value[b] + mean) for b, q in enumerate(mirror)]
+    terms = [(pull[b] - push[b]) * du_b for b, du_b in enumerate(du) if not isinstance(du_b, SymbolicZero)]
+    for slope, tangent in ((pull, dgroups.bias), (push, dgroups.bias_mirror), (excess, dgroups.value)):
+        if not isinstance(tangent, SymbolicZero):
+            terms += [slope[b] * tangent[b] for b in range(len(u))]
+    return mean, _sum(terms) if terms else jnp.zeros_like(mean)
+
+
+def _posterior(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> tuple[list[Array], list[Array]]:
+    """Posterior probabilities of members and mirrors, smooth in `u` to all orders."""
+    peak = jax.lax.stop_gradient(reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)]))
+    member = [jnp.exp(u_b + (groups.bias[b] - peak)) for b, u_b in enumerate(u)]
+    mirror = [
+        jnp.exp((groups.bias_mirror[b] - peak) - u_b) if paired[b] else jnp.zeros_like(u_b) for b, u_b in enumerate(u)
     ]
-    for slopes, tangent in ((pull, dbias.plus), (push, dbias.minus)):
-        terms += _along(slopes, tangent)
-    for weights, tangent in ((plus, dvalue.plus), (minus, dvalue.minus)):
-        terms += [term * inverse_total for term in _along(weights, tangent)]
-    return mean, _total(terms) if terms else jnp.zeros_like(mean)
+    scale = 1 / _sum([*member, *mirror])
+    return [scale * p for p in member], [scale * q for q in mirror]
 
 
-def _weights(u: Sequence[Array], bias: Members, paired: tuple[bool, ...]) -> tuple[list[Array], dict[int, Array]]:
-    """Posterior weights of members and mirrors, up to one common factor that keeps the largest at 1."""
-    mirrored = [b for b, pair in enumerate(paired) if pair]
-    peak = reduce(jnp.maximum, [u_b + bias.plus[b] for b, u_b in enumerate(u)])
-    peak = reduce(jnp.maximum, [bias.minus[b] - u[b] for b in mirrored], peak)
-    peak = jax.lax.stop_gradient(peak)
-    plus = [jnp.exp(u_b + (bias.plus[b] - peak)) for b, u_b in enumerate(u)]
-    return plus, {b: jnp.exp((bias.minus[b] - peak) - u[b]) for b in mirrored}
+def _tops(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> list[tuple[Array, Array]]:
+    """Per group: half the logit difference of member and mirror, and the larger logit."""
+    middle = 0.5 * (groups.bias + groups.bias_mirror)
+    tilt = 0.5 * (groups.bias - groups.bias_mirror)
+    return [
+        (u_b + tilt[b], jnp.abs(u_b + tilt[b]) + middle[b]) if paired[b] else (u_b, u_b + groups.bias[b])
+        for b, u_b in enumerate(u)
+    ]
 
 
-def _along(slopes: list[Array] | dict[int, Array], tangent: Array | SymbolicZero) -> list[Array]:
-    if isinstance(tangent, SymbolicZero):
-        return []
-    items = slopes.items() if isinstance(slopes, dict) else enumerate(slopes)
-    return [slope * tangent[b] for b, slope in items]
-
-
-def _total(terms: Sequence[Array]) -> Array:
+def _sum(terms: Sequence[Array]) -> Array:
     return reduce(jnp.add, terms)

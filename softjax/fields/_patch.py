@@ -11,7 +11,7 @@ from softjax._checks import require, require_lattice, require_option
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import PatchDictionary
-from softjax.fields._mixture import Members, mixture_mean
+from softjax.fields._mixture import Groups, mixture_mean
 from softjax.processes import AbstractProcess
 
 # More terms than this (patterns x patch sites) and shifted sums give way to FFTs: beyond it their compile time
@@ -64,7 +64,8 @@ class PatchField(AbstractEvidenceField):
         bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
         scale = alpha / variance
         u = tuple(scale * evidence[b] for b in range(len(self._groups)))
-        return mixture_mean(u, self._by_group(bias), self._by_group(self.dictionary.centres), self._paired)
+        member, mirror = (jnp.asarray(index) for index in zip(*self._groups, strict=True))
+        return mixture_mean(u, Groups(bias[member], bias[mirror], self.dictionary.centres[member]), self._paired)
 
     @property
     def _groups(self) -> list[tuple[int, int]]:
@@ -84,10 +85,6 @@ class PatchField(AbstractEvidenceField):
     @property
     def _use_fft(self) -> bool:
         return self._representatives.size > _MAX_SHIFTED_TERMS
-
-    def _by_group(self, values: Float[Array, " M"]) -> Members:
-        plus, minus = zip(*self._groups, strict=True)
-        return Members(values[jnp.asarray(plus)], values[jnp.asarray(minus)])
 
     def _pad(self, x: Configuration) -> Configuration:
         patch = self.dictionary.patch_shape

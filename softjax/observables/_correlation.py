@@ -80,10 +80,9 @@ def second_moment_length(structure_factors: Float[Array, "samples ..."]) -> tupl
 
 
 def _subtract_mean(x: Array) -> Array:
-    """X - mean(x), with what is only the rounding of the mean set to zero, so that a constant field stays one."""
-    mean = jnp.mean(x)
-    rounding = 8 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
-    return jnp.where(jnp.abs(x - mean) <= rounding, 0, x - mean)
+    """X - mean(x); the mean is taken of x relative to its first site, so that a constant field gives exactly 0."""
+    relative = x - x.ravel()[0]
+    return relative - jnp.mean(relative)
 
 
 def _exponential_fit(r: Array, profile: Array) -> Array:

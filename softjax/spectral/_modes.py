@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -38,8 +37,8 @@ class FourierModes(eqx.Module):
 
     def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
         """Average of one value per direction over the directions of each shell."""
-        sums = jax.ops.segment_sum(values, self.shells, num_segments=self.num_shells)
-        return sums / jax.ops.segment_sum(jnp.ones_like(values), self.shells, num_segments=self.num_shells)
+        members = (self.shells == jnp.arange(self.num_shells)[:, None]).astype(values.dtype)
+        return members @ values / jnp.sum(members, axis=1)
 
 
 def fourier_modes(

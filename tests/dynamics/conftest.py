@@ -1,0 +1,16 @@
+from collections.abc import Callable
+
+import pytest
+import softjax.dynamics._brownian
+import softjax.dynamics._engines
+
+
+@pytest.fixture
+def replace_noise(monkeypatch) -> Callable:
+    """Gives both engines another source of (W, H). What is compiled already keeps the old one: pass a new observe."""
+
+    def replace(noise: Callable) -> None:
+        for module in (softjax.dynamics._brownian, softjax.dynamics._engines):
+            monkeypatch.setattr(module, "interval_noise", noise)
+
+    return replace

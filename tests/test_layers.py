@@ -1,0 +1,118 @@
+"""Imports point down the list of layers only, so that each can be read, tested and used without those above it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "softjax"
+
+LAYERS = [
+    {"_version", "_types"},
+    {"_checks"},
+    {"processes"},
+    {"spectral"},
+    {"observables"},
+    {"fields"},
+    {"dynamics"},
+    {"jacobian"},
+    {"theory"},
+    {"analysis"},
+    {"networks", "data"},
+    {"convert"},
+    {"training"},
+    {"sweeps"},
+    {"plotting"},
+    {"experiments"},
+    {"cli", "__main__"},
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+CORE = {name for name, rank in RANK.items() if rank <= RANK["analysis"]}
+STANDALONE = {"networks", "convert"}
+
+
+def layer_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix(".pyi")
+
+
+def imported_layers(source, package):
+    """Layers of softjax that the source of a module in `package` imports, inside functions too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            modules = [f"softjax.{alias.name}" for alias in node.names] if module == "softjax" else [module]
+        else:
+            continue
+        for module in modules:
+            parts = module.split(".")
+            if parts[0] == "softjax":
+                yield parts[1] if len(parts) > 1 else "__init__"
+
+
+def violations(source, layer, package):
+    for imported in imported_layers(source, package):
+        if imported not in RANK:
+            yield f"{layer} imports softjax.{imported}, which is no layer: import public names from their own module"
+        elif imported != layer and RANK[imported] >= RANK[layer]:
+            yield f"{layer} imports {imported}"
+        elif imported in STANDALONE and layer in CORE:
+            yield f"{layer}, of the core, imports {imported}"
+
+
+MODULES = sorted(path for path in PACKAGE.rglob("*.py*") if path.suffix in {".py", ".pyi"} and path.parent != PACKAGE)
+TOP = sorted(path for path in PACKAGE.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.parametrize("layer", sorted({layer_of(path) for path in [*MODULES, *TOP]}))
+def test_layer_imports_lower_layers_only(layer):
+    assert layer in RANK, f"softjax.{layer} has no place yet: add it to LAYERS"
+    found = []
+    for path in (path for path in [*MODULES, *TOP] if layer_of(path) == layer):
+        package = ".".join(["softjax", *path.relative_to(PACKAGE).parts[:-1]])
+        found += [f"{path.name}: {v}" for v in violations(path.read_text(), layer, package)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from softjax.fields import PatchField",
+        "import softjax.theory",
+        "from softjax import dynamics",
+        "import softjax",
+        "from softjax import VP",
+        "from .. import fields",
+        "from ..fields._base import AbstractField",
+        "def f():\n    from softjax.cli import main",
+    ],
+)
+def test_a_violation_is_found(source):
+    assert list(violations(source, "spectral", "softjax.spectral"))
+
+
+@pytest.mark.parametrize("source", ["from softjax._types import Array", "from . import _lattice", "import numpy"])
+def test_a_legal_import_passes(source):
+    assert not list(violations(source, "spectral", "softjax.spectral"))
+
+
+def modules_after(statement):
+    code = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_softjax_does_not_import_jax():
+    loaded = modules_after("import softjax; softjax.__version__; dir(softjax)")
+    assert "softjax" in loaded
+    assert loaded.isdisjoint({"jax", "jaxlib", "numpy", "equinox", "diffrax", "matplotlib", "xarray"})
+
+
+def test_the_core_needs_neither_networks_nor_plots():
+    core = ", ".join(f"softjax.{name}" for name in sorted(CORE))
+    loaded = modules_after(f"import {core}")
+    assert "jax" in loaded
+    assert loaded.isdisjoint({"flax", "optax", "torch", "matplotlib", "xarray", "zarr", "tyro"})
