@@ -126,6 +126,7 @@ class _Run(eqx.Module):
         key_start, key_noise = jr.split(key)
         if x0 is None:
             x0 = self.field.process.prior_scale(ts[0]) * jr.normal(key_start, self.shape, ts.dtype)
+        _require_same_shape(self.field, ts[0], x0)
         problem = Problem(self.field, self.observe, self.kind == "sde", ts, x0, key_noise)
         x, observed = ENGINES[self.engine](problem, self.solver)
         return Trajectory(ts, x, observed)
@@ -181,11 +182,6 @@ def _check(
         require_finite("x0", x0)
     lattice = x0.shape if x0 is not None else tuple(shape or ())
     require_lattice("shape" if x0 is None else "x0", lattice)
-    out = jax.eval_shape(field.denoise, jnp.ones(()), jax.ShapeDtypeStruct(lattice, jnp.result_type(float)))
-    require(
-        out.shape == lattice,
-        f"field.denoise must return the shape of its configuration, {lattice}; got {out.shape}.",
-    )
 
 
 def _check_end(field: AbstractField, t_end: float, kind: str, solver: str | dfx.AbstractSolver) -> None:
@@ -197,6 +193,14 @@ def _check_end(field: AbstractField, t_end: float, kind: str, solver: str | dfx.
             f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
             f"ts[-1] = {t_end:g} with {solver!r}.",
         )
+
+
+def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> None:
+    denoised = jax.eval_shape(field.denoise, t, x)
+    require(
+        denoised.shape == x.shape,
+        f"field.denoise must return the shape of its configuration, {x.shape}; got {denoised.shape}.",
+    )
 
 
 def _require_finite_end(trajectory: Trajectory) -> Trajectory:

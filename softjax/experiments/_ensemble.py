@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 import xarray as xr
 
+from softjax._checks import require
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
 from softjax._version import __version__
 from softjax.analysis import equilibrium_correlation_length
@@ -88,6 +89,8 @@ def measure(
     `pattern` too, if given. Raises `FloatingPointError` naming the trajectories that became non-finite, after the
     others of their chunk have been stored.
     """
+    require(config.num_trajectories >= 1, f"num_trajectories must be at least 1, got {config.num_trajectories}.")
+    require(config.integration.chunk >= 1, f"integration.chunk must be at least 1, got {config.integration.chunk}.")
     store = TrajectoryStore(path, config.num_trajectories, {type(config).__name__: asdict(config)})
     ts, modes = _grid_and_modes(config)
     along = None if pattern is None else ModeProbe(field, _single_mode(pattern))

@@ -104,7 +104,8 @@ def load_results(path: Path | str) -> xr.Dataset:
     `path` is the `data.zarr` that a command or `run(config, path)` has written. Raises `FileNotFoundError` when there
     is none.
     """
-    _open(Path(path))
+    if not _open(Path(path)).attrs.get("ready", False):
+        raise FileNotFoundError(f"{path} holds no results yet: the run was stopped before its first trajectory.")
     return _finished(xr.open_zarr(path, consolidated=False, chunks=None))
 
 

@@ -45,7 +45,7 @@ def cost_rows(dataset: xr.Dataset) -> list[Row]:
     """What the run took."""
     attributes = dataset.attrs
     return [
-        Row("trajectories", dataset.sizes["trajectory"], ""),
+        Row("trajectories", float(dataset.sizes["trajectory"]), ""),
         Row("compile time", attributes.get("compile_time_s", math.nan), "s"),
         Row("run time", attributes.get("run_time_s", math.nan), "s"),
         Row("site updates", attributes.get("site_updates_per_second", math.nan), "1/s"),

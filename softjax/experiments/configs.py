@@ -5,7 +5,7 @@ lost a number, softjax's choice.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class PatchConfig:
     integration: Integration = field(default_factory=Integration)
 
     @classmethod
-    def quick(cls) -> Self:
+    def quick(cls) -> "PatchConfig":
         """A small version for a first look."""
         return cls(grid_size=32, time=TimeGrid(num_steps=200))
 
@@ -95,7 +95,7 @@ class EmpiricalConfig:
     integration: Integration = field(default_factory=Integration)
 
     @classmethod
-    def quick(cls) -> Self:
+    def quick(cls) -> "EmpiricalConfig":
         """A small version for a first look."""
         return cls(grid_size=32, time=TimeGrid(t_max=14.0, num_steps=200))
 

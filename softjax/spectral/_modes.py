@@ -37,7 +37,7 @@ class FourierModes(eqx.Module):
 
     def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
         """Average of one value per direction over the directions of each shell."""
-        members = (self.shells == jnp.arange(self.num_shells)[:, None]).astype(values.dtype)
+        members = (self.shells == jnp.arange(self.num_shells, dtype=self.shells.dtype)[:, None]).astype(values.dtype)
         return members @ values / jnp.sum(members, axis=1)
 
 

@@ -2,6 +2,7 @@ r"""Critical times: where the least stable mode of the reverse drift at x = 0 tu
 
 from collections.abc import Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,7 @@ def critical_time(process: AbstractProcess, patch_volume: Time | int) -> Float[A
     return process.from_noise_to_signal(_softest_ratio(process, _require_volume(patch_volume)))
 
 
+@eqx.filter_jit
 def dictionary_critical_time(
     dictionary: PatchDictionary, process: AbstractProcess, shape: Sequence[int]
 ) -> Float[Array, ""]:

@@ -117,8 +117,3 @@ def test_noise_that_changes_over_a_step_is_integrated_by_parts(replace_noise, so
     # For g linear in time, int g dW = g_1 W - (g_1 - g_0) (W/2 + H), by parts.
     x0, end, g, _ = one_step(replace_noise, Driftless(sj.EDM()), engine=engine, solver=solver)
     assert_close(end - x0, g[1] * W - (g[1] - g[0]) * (0.5 * W + LEVY))
-
-
-def test_levy_areas_that_grid_increments_lack_are_refused():
-    with pytest.raises(ValueError, match="space-time-time"):
-        run(solver=dfx.ShOULD())

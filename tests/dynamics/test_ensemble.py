@@ -21,40 +21,45 @@ def ensemble(num, chunk=None, **options):
     return trajectories.x, trajectories.observed
 
 
+@pytest.fixture(scope="module")
+def eight():
+    return ensemble(8)
+
+
 def test_members_are_single_trajectories_of_folded_keys():
     ends, observed = ensemble(3)
-    for i in range(3):
+    for i in (0, 2):
         one = sj.simulate(FIELD, TS, shape=(5, 6), key=jr.fold_in(jr.key(11), i), observe=magnetisation)
         assert_close((ends[i], observed[i]), (one.x, one.observed), loosen=20)  # another batch, another rounding
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize(("num", "chunk"), [(1, None), (3, None), (3, 2), (8, 1), (8, 3), (8, 8), (8, 20)])
-def test_trajectory_depends_on_its_key_whatever_the_batch(num, chunk):
-    bitwise(ensemble(num, chunk), ensemble(8), num)
+@pytest.mark.parametrize(("num", "chunk"), [(1, None), (3, 2), (8, 1), (8, 3), (8, 20)])
+def test_trajectory_depends_on_its_key_whatever_the_batch(eight, num, chunk):
+    for got, want in zip(ensemble(num, chunk), eight, strict=True):
+        if jax.default_backend() == "cpu":
+            np.testing.assert_array_equal(got, want[:num])
+        else:
+            assert_close(got, want[:num], loosen=20)  # other kernels for other batches
 
-def bitwise(a, b, num):
-    a,b=[jax.tree.map(lambda x: np.asarray(x)[:num], y) for y in (a,b)]
-    print([np.array_equal(p,q) for p,q in zip(a,b)])
 
-
-def test_members_differ():
-    ends, observed = ensemble(8)
+def test_members_differ(eight):
+    ends, observed = eight
     assert np.unique(np.asarray(ends)[:, 0, 0]).size == 8
     assert observed.shape == (8, 41)
 
 
 def test_chunks_of_given_starts_are_the_starts_own():
-    x0 = jr.normal(jr.key(0), (5, 5, 6))
-    ends, _ = ensemble(5, chunk=2, shape=None, x0=x0)
-    for i in range(5):
-        one = sj.simulate(FIELD, TS, x0=x0[i], key=jr.fold_in(jr.key(11), i))
+    x0 = jr.normal(jr.key(0), (3, 5, 6))
+    ends, _ = ensemble(3, chunk=2, shape=None, x0=x0)
+    for i in range(3):
+        one = sj.simulate(FIELD, TS, x0=x0[i], key=jr.fold_in(jr.key(11), i), observe=magnetisation)
         assert_close(ends[i], one.x, loosen=20)
 
 
 @pytest.mark.parametrize(("process", "scale"), [(sj.VP(), 1.0), (sj.VP.linear(), 1.0), (sj.EDM(), 80.0)])
 def test_trajectories_start_from_the_noise_of_the_process(process, scale):
-    field, ts = sj.EmpiricalField(np.ones((2, 200, 100)), process), sj.karras_grid() if scale > 1 else sj.log_grid(1.0, 0.5, 2)
+    field, ts = sj.EmpiricalField(np.ones((2, 200, 100)), process), sj.log_grid(scale, 0.5, 2)
     start = sj.simulate(field, ts, shape=(200, 100), key=jr.key(0), observe=lambda t, x: x).observed[0]
     assert abs(np.mean(start)) < 4 * scale / np.sqrt(20_000)
     assert abs(np.std(start) / scale - 1) < 4 / np.sqrt(2 * 20_000)

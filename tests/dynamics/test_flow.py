@@ -7,7 +7,11 @@ import softjax as sj
 from helpers import FLOAT, X64, assert_close, convergence_order
 
 SPECTRUM = sj.spectral.free_field_spectrum((6, 5), mass=0.5, stiffness=2.0)
-PROCESSES = {"constant": (sj.VP(), 3.0, 0.1), "linear": (sj.VP.linear(0.2, 2.0, 3.0), 3.0, 0.1), "edm": (sj.EDM(), 10.0, 0.1)}
+PROCESSES = {
+    "constant": (sj.VP(), 3.0, 0.1),
+    "linear": (sj.VP.linear(0.2, 2.0, 3.0), 3.0, 0.1),
+    "edm": (sj.EDM(), 10.0, 0.1),
+}
 
 
 def exact_end(process, start, end, x0, mean):

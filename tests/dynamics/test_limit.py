@@ -65,7 +65,8 @@ def test_higher_order_solvers_reach_the_exact_marginal(name, solver, num_steps):
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"), [("constant", "euler"), ("linear", "euler"), ("edm", "euler"), ("linear", "sea"), ("edm", "sea")]
+    ("name", "solver"),
+    [("constant", "euler"), ("linear", "euler"), ("edm", "euler"), ("linear", "sea"), ("edm", "sea")],
 )
 def test_first_order_solvers_reach_the_exact_marginal_for_vanishing_steps(name, solver):
     mean, variance = exact_moments(*PROCESSES[name])

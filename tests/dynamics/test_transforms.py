@@ -28,7 +28,9 @@ class Counter(list):
 
 
 def traced(variance=0.5, beta=1.0, traces=None):
-    return Traced(jnp.asarray(variance, FLOAT), sj.VP(jnp.asarray(beta, FLOAT)), Counter() if traces is None else traces)
+    return Traced(
+        jnp.asarray(variance, FLOAT), sj.VP(jnp.asarray(beta, FLOAT)), Counter() if traces is None else traces
+    )
 
 
 @pytest.mark.parametrize("engine", ["diffrax", "scan"])

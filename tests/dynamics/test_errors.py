@@ -1,0 +1,138 @@
+import diffrax as dfx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import softjax as sj
+from helpers import FLOAT
+
+FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.VP())
+EDM_FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.EDM())
+TS = sj.log_grid(3.0, 0.3, 4)
+
+
+def run(field=FIELD, ts=TS, **options):
+    return sj.simulate(field, ts, key=jr.key(0), **({"shape": (4, 4)} | options))
+
+
+def run_ensemble(**options):
+    return sj.simulate_ensemble(FIELD, TS, key=jr.key(0), **({"shape": (4, 4), "num": 2} | options))
+
+
+@pytest.mark.parametrize(
+    ("ts", "message"),
+    [
+        ([3.0, 1.0, 1.0, 0.5], "must decrease strictly.*got 1 followed by 1 at index 1"),
+        ([0.3, 1.0, 3.0], "must decrease strictly.*log_grid"),
+        ([3.0, 1.0, 0.0], "under VP the score diverges at t = 0.*small positive time, got 0"),
+        ([3.0, 1.0, -0.1], "under VP the score diverges at t = 0"),
+        ([3.0, np.nan, 0.5], "ts must be finite, got 1 NaN"),
+        ([np.inf, 1.0, 0.5], "ts must be finite"),
+        ([3.0], "at least two grid points, got 1"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_bad_grids_are_refused(ts, message):
+    with pytest.raises(ValueError, match=message):
+        run(ts=jnp.asarray(ts, FLOAT))
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_a_batch_of_grids_is_refused():
+    with pytest.raises(ValueError, match=r"ts must be one-dimensional, got shape \(2, 5\)"):
+        run(ts=jnp.stack([TS, TS]))
+
+
+@pytest.mark.parametrize("solver", ["sea", dfx.Heun()])
+def test_sigma_zero_is_for_euler_alone(solver):
+    with pytest.raises(ValueError, match="sigma = 0 only with solver 'euler'"):
+        run(field=EDM_FIELD, ts=sj.karras_grid(num_steps=4), solver=solver)
+    assert np.all(np.isfinite(run(field=EDM_FIELD, ts=sj.karras_grid(num_steps=4)).x))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": None}, "give either shape or x0, and not both"),
+        ({"x0": jnp.ones((4, 4), FLOAT)}, "give either shape or x0, and not both"),
+        ({"shape": ()}, "shape must be a lattice"),
+        ({"shape": (4, 0)}, "shape must be a lattice"),
+        ({"shape": (2, 4, 4)}, r"one configuration with 2 lattice axes, got shape \(2, 4, 4\).*jax.vmap"),
+        ({"shape": None, "x0": jnp.ones((2, 4, 4), FLOAT)}, "one configuration with 2 lattice axes.*jax.vmap"),
+        ({"shape": None, "x0": jnp.full((4, 4), np.nan, FLOAT)}, "x0 must be finite, got 16 NaN"),
+        ({"shape": (4, 2)}, r"the patch, \(3, 3\), must fit on the lattice.*smaller patch or a larger lattice"),
+        ({"kind": "ode"}, "kind must be one of 'sde', 'flow'; got 'ode'"),
+        ({"engine": "numpy"}, "engine must be one of 'diffrax', 'scan'; got 'numpy'"),
+        ({"solver": "heun"}, "solver must be one of 'euler', 'sea', 'shark'; got 'heun'"),
+        ({"engine": "scan", "solver": "shark"}, "engine 'scan' offers 'euler' and 'sea'; got 'shark'"),
+        ({"engine": "scan", "solver": dfx.Heun()}, "engine 'scan' offers 'euler' and 'sea'"),
+        ({"kind": "flow", "solver": "sea"}, "'sea' is for additive noise.*a diffrax ODE solver"),
+        ({"kind": "flow", "solver": "shark"}, "'shark' is for additive noise"),
+        ({"solver": dfx.ShOULD()}, "ShOULD needs space-time-time Levy areas.*'sea' and 'shark'"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_bad_requests_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num": 0}, "num must be at least 1, got 0"),
+        ({"chunk": 0}, "chunk must be at least 1, got 0"),
+        ({"shape": None}, "give either shape or x0"),
+        (
+            {"shape": None, "x0": jnp.ones((3, 4, 4), FLOAT)},
+            r"x0 must have shape \(num = 2, \*lattice\), got \(3, 4, 4\)",
+        ),
+        ({"shape": None, "x0": jnp.ones((2,), FLOAT)}, r"x0 must have shape \(num = 2, \*lattice\), got \(2,\)"),
+        ({"shape": None, "x0": jnp.ones((2, 4, 4), FLOAT).at[1].set(np.nan)}, "x0 must be finite, got 16 NaN"),
+        ({"solver": "heun"}, "solver must be one of"),
+    ],
+)
+def test_bad_ensembles_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        run_ensemble(**options)
+
+
+class Custom(sj.AbstractField):
+    """A user's denoiser."""
+
+    f: object
+    process: sj.VP
+
+    def denoise(self, t, x):
+        return self.f(x)
+
+
+def test_a_field_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"must return the shape of its configuration, \(4, 4\); got \(\)"):
+        run(field=Custom(jnp.sum, sj.VP()))
+
+
+@pytest.mark.parametrize("engine", ["diffrax", "scan"])
+def test_a_trajectory_that_blows_up_is_reported(engine):
+    with pytest.raises(FloatingPointError, match="the final state is not finite.*steps too long"):
+        run(field=Custom(lambda x: 1e4 * x**3, sj.VP()), ts=sj.log_grid(3.0, 1e-3, 20), engine=engine)
+
+
+def test_a_solver_that_splits_grid_steps_is_reported():
+    split = dfx.HalfSolver(dfx.Euler())
+    with pytest.raises(FloatingPointError, match="increments inside a grid step"):
+        run(solver=split)
+
+
+def test_the_number_of_lost_trajectories_is_reported():
+    fragile = Custom(lambda x: jnp.where(jnp.max(x) > 50, jnp.nan, x), sj.VP())
+    x0 = jnp.stack([jnp.zeros((4, 4), FLOAT), jnp.full((4, 4), 100, FLOAT), jnp.zeros((4, 4), FLOAT)])
+    with pytest.raises(FloatingPointError, match=r"not finite \(1 of its leading entries\)"):
+        sj.simulate_ensemble(fragile, TS, num=3, x0=x0, key=jr.key(0))
+
+
+def test_inside_jit_nothing_is_raised():
+    blow = Custom(lambda x: 1e4 * x**3, sj.VP())
+    x = jax.jit(lambda key: sj.simulate(blow, sj.log_grid(3.0, 1e-3, 20), shape=(4, 4), key=key).x)(jr.key(0))
+    assert not np.all(np.isfinite(x))

@@ -1,0 +1,181 @@
+from dataclasses import replace
+
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+import xarray as xr
+
+import softjax as sj
+from softjax.experiments import empirical, load_results, patch
+from softjax.experiments._ensemble import _store_chunk
+from softjax.experiments._store import TrajectoryStore
+from softjax.experiments.configs import EmpiricalConfig, Integration, PatchConfig, Probe, TimeGrid
+
+PATCH = PatchConfig(
+    grid_size=16, patch_size=3, num_trajectories=5, time=TimeGrid(num_steps=40), probe=Probe(max_shell=4)
+)
+EMPIRICAL = EmpiricalConfig(
+    grid_size=16, num_trajectories=3, time=TimeGrid(t_max=12.0, num_steps=40), probe=Probe(max_shell=4)
+)
+
+
+@pytest.fixture(scope="module")
+def patch_data():
+    return patch.run(PATCH)
+
+
+@pytest.fixture(scope="module")
+def empirical_data():
+    return empirical.run(EMPIRICAL)
+
+
+def without_cost(dataset):
+    cost = ("compile_time_s", "run_time_s", "site_updates_per_second", "created", "config")
+    return dataset.assign_attrs({name: "" for name in cost})
+
+
+def test_dataset_has_the_promised_dimensions_units_and_provenance(patch_data):
+    assert patch_data["rayleigh"].dims == ("trajectory", "time", "shell")
+    assert patch_data["direction_magnitude"].dims == ("trajectory", "time", "direction")
+    assert patch_data.sizes["trajectory"] == 5
+    assert patch_data.sizes["time"] == 41
+    assert patch_data.sizes["direction"] == 1 + 4 * 4
+    for name in ("rayleigh", "magnitude", "correlation_length", "equilibrium_length", "time", "wavenumber"):
+        assert patch_data[name].attrs["units"], name
+    for name in ("softjax_version", "jax_version", "device", "key", "config", "float_type", "created"):
+        assert patch_data.attrs[name], name
+    assert np.isfinite(patch_data["rayleigh"].values).all()
+
+
+def test_dataset_holds_what_the_public_functions_give(patch_data):
+    process = sj.VP(PATCH.beta)
+    key_dictionary, key_paths = jr.split(jr.key(PATCH.seed))
+    dictionary = sj.PatchDictionary.ising(3, key=key_dictionary)
+    field = sj.PatchField(dictionary, process)
+    ts, modes = sj.log_grid(6.0, 1e-3, 40), sj.fourier_modes((16, 16), 4)
+
+    def observe(t, x):
+        response = sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, modes)
+        return response.rayleigh, response.magnitude, sj.correlation_length(sj.binarize(x))
+
+    one = sj.simulate(field, ts, shape=(16, 16), key=jr.fold_in(key_paths, 3), observe=observe)
+    rayleigh, magnitude, length = one.observed
+    early = slice(0, 20)  # later, rounding has grown with the instability
+    np.testing.assert_allclose(patch_data["rayleigh"][3, early], rayleigh[early], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(patch_data["magnitude"][3, early], magnitude[early], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(patch_data["correlation_length"][3, early], length[early], rtol=1e-2)
+    exact = sj.theory.dictionary_critical_time(dictionary, process, (16, 16))
+    assert patch_data.attrs["critical_time"] == pytest.approx(float(exact))
+
+
+def test_snapshots_are_the_states_of_trajectory_zero(patch_data):
+    np.testing.assert_allclose(patch_data["snapshot_state"][-1], patch_data["final_state"][0], atol=2e-2)
+    np.testing.assert_allclose(patch_data["snapshot_time"][[0, -1]], [6.0, 1e-3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+def test_chunking_does_not_change_a_trajectory(patch_data, chunk):
+    other = patch.run(replace(PATCH, integration=Integration(chunk=chunk)))
+    np.testing.assert_allclose(other["final_state"], patch_data["final_state"], atol=2e-2)
+
+
+def test_an_interrupted_run_is_readable_and_resumes_to_the_same_result(tmp_path):
+    config = replace(PATCH, integration=Integration(chunk=2))
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        patch.run(config, tmp_path / "data.zarr", interrupt)
+    first = load_results(tmp_path / "data.zarr")
+    assert first.sizes["trajectory"] == 2
+    calls = []
+    resumed = patch.run(config, tmp_path / "data.zarr", lambda done, total: calls.append((done, total)))
+    assert calls == [(4, 5), (5, 5), (5, 5)]
+    np.testing.assert_array_equal(resumed["final_state"][:2], first["final_state"])
+    xr.testing.assert_identical(without_cost(resumed), without_cost(patch.run(config)))
+
+
+def test_a_finished_run_is_loaded_and_not_computed_again(tmp_path, monkeypatch):
+    first = empirical.run(EMPIRICAL, tmp_path / "data.zarr")
+    monkeypatch.setattr("softjax.experiments._ensemble.simulate_ensemble", None)
+    xr.testing.assert_identical(empirical.run(EMPIRICAL, tmp_path / "data.zarr"), first)
+
+
+def test_a_run_that_blows_up_says_so_and_stores_nothing(tmp_path):
+    with pytest.raises(FloatingPointError, match="not finite"):
+        patch.run(replace(PATCH, beta=1e30), tmp_path / "data.zarr")
+    with pytest.raises(FileNotFoundError, match="no results yet"):
+        load_results(tmp_path / "data.zarr")
+
+
+def test_one_trajectory_that_blows_up_is_named_and_the_others_are_kept():
+    store = TrajectoryStore(None, 3, {})
+    store.create(xr.Dataset(), xr.Dataset({"final_state": (("y", "x"), np.zeros((2, 2)))}))
+    states = jnp.zeros((4, 2, 2)).at[1, 0, 0].set(jnp.nan)
+    with pytest.raises(FloatingPointError, match=r"\[1\] became non-finite"):
+        _store_chunk(store, np.arange(3), {"final_state": states})
+    np.testing.assert_array_equal(store.todo, [1])
+
+
+def test_fourier_shells_do_not_soften_under_the_global_score(empirical_data):
+    medians = empirical_data[["magnitude", "pattern_magnitude", "equilibrium_length"]].median("trajectory")
+    before = empirical_data["time"] > 4
+    shells = (medians["magnitude"] / medians["magnitude"][0]).where(before)
+    assert shells.min() > 0.9
+    assert (medians["pattern_magnitude"] / medians["pattern_magnitude"][0]).min() < 0.7
+
+
+@pytest.mark.parametrize("quantity", ["magnitude", "rayleigh"])
+def test_patch_figure_has_the_paper_s_panels(patch_data, quantity, tmp_path):
+    figure = patch.figure(patch_data, quantity)
+    figure.savefig(tmp_path / "patch.png")
+    pictures = [axis for axis in figure.axes if axis.images]
+    panels = [axis for axis in figure.axes if axis.lines]
+    assert len(pictures) == 10 + 8
+    assert len(panels) == 3
+    assert all("t" in panel.get_xlabel() and panel.get_ylabel() for panel in panels)
+    assert panels[0].lines[0].get_xdata()[0] == pytest.approx(6.0)
+    assert len([line for line in panels[2].lines if str(line.get_label()).startswith("n = ")]) == 5
+
+
+def test_empirical_figure_shows_the_pattern_s_direction(empirical_data, tmp_path):
+    figure = empirical.figure(empirical_data)
+    figure.savefig(tmp_path / "empirical.png")
+    labels = [line.get_label() for axis in figure.axes for line in axis.lines]
+    assert "pattern" in labels
+
+
+@pytest.mark.parametrize("experiment", [patch, empirical])
+def test_summary_names_its_units(experiment, patch_data, empirical_data):
+    rows = experiment.summary(patch_data if experiment is patch else empirical_data)
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(row.units for row in rows if row.name != "trajectories")
+    assert all(row.text for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(PATCH, patch_size=4), "must be odd"),
+        (replace(PATCH, patch_size=17), "must fit on the lattice"),
+        (replace(PATCH, p_global=1.5), "p_global"),
+        (replace(PATCH, probe=Probe(max_shell=9)), "Nyquist"),
+        (replace(PATCH, probe=Probe(max_shell=3, num_fit_shells=4)), "num_shells"),
+        (replace(PATCH, time=TimeGrid(t_min=0.0)), "t_min"),
+        (replace(PATCH, beta=-1.0), "beta must be positive"),
+        (replace(PATCH, num_trajectories=0), "num_trajectories"),
+        (replace(PATCH, integration=Integration(solver="shark", engine="scan")), "engine 'scan'"),
+    ],
+)
+def test_bad_configurations_are_refused_before_anything_is_written(config, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        patch.run(config, tmp_path / "data.zarr")
+    assert not (tmp_path / "data.zarr").exists() or not list((tmp_path / "data.zarr").glob("*/c"))
+
+
+def test_blocks_must_tile_the_lattice():
+    with pytest.raises(ValueError, match="block_size must divide"):
+        empirical.run(replace(EMPIRICAL, block_size=5))

@@ -1,0 +1,80 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from softjax import cli
+from softjax.experiments import load_results
+
+SMALL = ["--grid-size", "16", "--patch-size", "3", "--num-trajectories", "2", "--time.num-steps", "30"]
+
+
+def run(*arguments):
+    cli.main([*arguments])
+
+
+def test_patch_writes_figure_data_config_and_summary(tmp_path, capsys):
+    run("patch", *SMALL, "--seed", "3", "--out", str(tmp_path / "deep" / "out"))
+    out = tmp_path / "deep" / "out"
+    assert (out / "patch.png").stat().st_size > 10_000
+    assert (out / "patch.pdf").read_bytes().startswith(b"%PDF")
+    config = json.loads((out / "config.json").read_text())
+    assert (config["grid_size"], config["seed"], config["time"]["num_steps"]) == (16, 3, 30)
+    assert load_results(out / "data.zarr").sizes["trajectory"] == 2
+    rows = json.loads((out / "summary.json").read_text())
+    printed = capsys.readouterr().out
+    assert "t_c, exact for this dictionary" in printed
+    assert {"t_c, tree level (two patterns)", "peak of median xi_eq", "site updates"} <= {row["name"] for row in rows}
+
+
+def test_quick_changes_defaults_and_other_options_still_apply(tmp_path):
+    run("empirical", "--quick", "--num-trajectories", "1", "--time.num-steps", "20", "--out", str(tmp_path))
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert (config["grid_size"], config["num_trajectories"], config["time"]["num_steps"]) == (32, 1, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--patch-size", "4"], "must be odd"),
+        (["--time.t-min", "7"], "t_min < t_max"),
+        (["--p-global", "0"], "p_global"),
+    ],
+)
+def test_bad_input_ends_with_a_message_and_no_traceback(arguments, message, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run("patch", *SMALL, *arguments, "--out", str(tmp_path))
+
+
+def test_unwritable_output_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("softjax.experiments._ensemble._run_chunk", None)
+    with pytest.raises(SystemExit, match="can't be written"):
+        run("patch", *SMALL, "--out", str(tmp_path / "file" / "out"))
+
+
+def test_interruption_exits_with_130_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softjax.experiments.patch.run", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        run("patch", *SMALL, "--out", str(tmp_path))
+    assert stop.value.code == 130
+    assert "same command goes on" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [[], ["patch"], ["empirical"]])
+def test_help_explains_options_and_does_not_import_jax(command):
+    script = f"""
+import sys
+from softjax.cli import main
+try:
+    main({[*command, "--help"]!r})
+finally:
+    assert "jax" not in sys.modules
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    wanted = ["--grid-size", "sites", "--seed", "--quick", "--out"] if command else ["patch", "empirical"]
+    assert all(word in shown for word in wanted)
