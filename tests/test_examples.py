@@ -17,3 +17,12 @@ def test_example_runs_and_draws_its_figure(script, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert (tmp_path / f"{script.stem}.png").stat().st_size > 5_000
+
+
+def test_the_readme_s_python_runs_as_printed(tmp_path):
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    code = readme.split("```python\n")[1].split("```")[0]
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    measured, exact = map(float, done.stdout.split())
+    assert measured == pytest.approx(exact, rel=0.1)

@@ -68,11 +68,9 @@ def simulate(
     finite or whose shape does not fit the field, and for unknown options; `FloatingPointError` when the trajectory
     itself stops being finite (outside `jit` only).
     """
-    _check(field, ts, shape, x0, kind, solver, engine)
-    dtype = x0.dtype if x0 is not None else jnp.result_type(float)
-    run = _Run(field, observe, tuple(x0.shape if x0 is not None else shape or ()), kind, solver, engine)
-    trajectory = _simulate(run, jnp.asarray(ts, dtype), x0, key)
-    return _require_finite_end(trajectory)
+    lattice = None if x0 is None else x0.shape
+    run, ts = _prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    return _require_finite_end(_simulate(run, ts, x0, key))
 
 
 def simulate_ensemble(
@@ -102,14 +100,10 @@ def simulate_ensemble(
     require(chunk is None or chunk >= 1, f"chunk must be at least 1, got {chunk}.")
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
-    first = None if x0 is None else x0[0]
-    _check(field, ts, shape, first, kind, solver, engine)
-    if x0 is not None:
-        require_finite("x0", x0)
-    dtype = x0.dtype if x0 is not None else jnp.result_type(float)
-    run = _Run(field, observe, tuple(x0.shape[1:] if x0 is not None else shape or ()), kind, solver, engine)
+    lattice = None if x0 is None else x0.shape[1:]
+    run, ts = _prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
     members = jnp.arange(num) if members is None else members
-    return _require_finite_end(_simulate_ensemble(run, jnp.asarray(ts, dtype), x0, key, members, chunk or num))
+    return _require_finite_end(_simulate_ensemble(run, ts, x0, key, members, chunk or num))
 
 
 class _Run(eqx.Module):
@@ -153,17 +147,35 @@ def _simulate_ensemble(
     return Trajectory(ts, x, observed)
 
 
-def _check(
+def _prepare(
     field: AbstractField,
     ts: Times,
     shape: Sequence[int] | None,
-    x0: Configuration | None,
-    kind: str,
+    x0: Array | None,
+    lattice: Sequence[int] | None,
+    observe: Observe | None,
+    kind: Kind,
     solver: str | dfx.AbstractSolver,
-    engine: str,
-) -> None:
+    engine: Engine,
+) -> tuple[_Run, Times]:
+    """Checks what the user gave; times take the precision of the state. `lattice` is that of one start in `x0`."""
     require_option("kind", kind, ("sde", "flow"))
     require_option("engine", engine, ENGINES)
+    _check_solver(kind, solver, engine)
+    require_decreasing("ts", ts)
+    last = concrete(ts)
+    if last is not None:
+        _check_end(field, float(last[-1]), solver)
+    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
+    if x0 is not None:
+        require_finite("x0", x0)
+    lattice = tuple(shape or ()) if lattice is None else tuple(lattice)
+    require_lattice("shape" if x0 is None else "x0", lattice)
+    dtype = jnp.result_type(float) if x0 is None else x0.dtype
+    return _Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype)
+
+
+def _check_solver(kind: str, solver: str | dfx.AbstractSolver, engine: str) -> None:
     if isinstance(solver, str):
         require_option("solver", solver, SOLVERS)
     require(
@@ -173,18 +185,9 @@ def _check(
         kind == "sde" or solver not in ("sea", "shark"),
         f"solver {solver!r} is for additive noise; for kind 'flow' take 'euler' or a diffrax ODE solver.",
     )
-    require_decreasing("ts", ts)
-    last = concrete(ts)
-    if last is not None:
-        _check_end(field, float(last[-1]), kind, solver)
-    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
-    if x0 is not None:
-        require_finite("x0", x0)
-    lattice = x0.shape if x0 is not None else tuple(shape or ())
-    require_lattice("shape" if x0 is None else "x0", lattice)
 
 
-def _check_end(field: AbstractField, t_end: float, kind: str, solver: str | dfx.AbstractSolver) -> None:
+def _check_end(field: AbstractField, t_end: float, solver: str | dfx.AbstractSolver) -> None:
     if isinstance(field.process, VP):
         require(t_end > 0, f"under VP the score diverges at t = 0: end ts at a small positive time, got {t_end:g}.")
     else:

@@ -43,11 +43,11 @@ class PatchField(AbstractEvidenceField):
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of every site given `x` (*lattice) at time `t`."""
-        padded = self._pad(x)
+        padded = self._pad(self._scale(t) * x)
         if self._use_fft:
             return self.posterior_mean(t, self._evidence_by_fft(x))
-        # A tuple, not an array: then evidence and posterior become one fused loop over the sites.
-        return self.posterior_mean(t, tuple(_correlate(padded, y) for y in self._representatives))
+        # A tuple, not an array: then overlaps and posterior become one fused loop over the sites.
+        return self._mean(t, tuple(_correlate(padded, y) for y in self._representatives))
 
     def evidence(self, x: Configuration) -> Float[Array, "R ..."]:
         """Overlap of every neighbourhood of `x` (*lattice) with the R representative patterns, (R, *lattice)."""
@@ -59,11 +59,18 @@ class PatchField(AbstractEvidenceField):
 
     def posterior_mean(self, t: Time, evidence: Float[Array, "R ..."] | tuple[Array, ...]) -> Configuration:
         """Denoiser (*lattice) as a function of the evidence (R, *lattice)."""
-        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
+        scale = self._scale(t)
+        return self._mean(t, tuple(scale * evidence[b] for b in range(len(self._groups))))
+
+    def _scale(self, t: Time) -> Array:
+        """What the evidence is multiplied by in the logits."""
+        return self.process.alpha(t) / self.process.sigma(t) ** 2
+
+    def _mean(self, t: Time, u: tuple[Array, ...]) -> Configuration:
+        """Posterior mean from the scaled evidence of the representatives."""
         norms = self.dictionary.squared_norms
-        bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
-        scale = alpha / variance
-        u = tuple(scale * evidence[b] for b in range(len(self._groups)))
+        excess = norms - jnp.min(norms)  # equal norms cancel exactly
+        bias = self.dictionary.log_prior - 0.5 * self.process.alpha(t) * self._scale(t) * excess
         member, mirror = (jnp.asarray(index) for index in zip(*self._groups, strict=True))
         return mixture_mean(u, Groups(bias[member], bias[mirror], self.dictionary.centres[member]), self._paired)
 

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
 import pytest
-import softjax.dynamics._brownian
-import softjax.dynamics._engines
+
+from softjax.dynamics import _brownian, _engines
 
 
 @pytest.fixture
@@ -10,7 +10,7 @@ def replace_noise(monkeypatch) -> Callable:
     """Gives both engines another source of (W, H). What is compiled already keeps the old one: pass a new observe."""
 
     def replace(noise: Callable) -> None:
-        for module in (softjax.dynamics._brownian, softjax.dynamics._engines):
+        for module in (_brownian, _engines):
             monkeypatch.setattr(module, "interval_noise", noise)
 
     return replace

@@ -1,21 +1,24 @@
+from typing import Any
+
 import diffrax as dfx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
 from helpers import FLOAT, within_standard_errors
+
 from softjax.dynamics import GridBrownian
 
 GRID = jnp.asarray([-6.0, -4.0, -3.9, -1.0, -0.25], FLOAT)
 SAMPLES = 50_000
 
 
-def path(shape=(SAMPLES,), grid=GRID, levy_area=dfx.SpaceTimeLevyArea, seed=0):
+def path(shape=(SAMPLES,), grid=GRID, levy_area: type = dfx.SpaceTimeLevyArea, seed=0):
     return GridBrownian(grid, shape, levy_area, key=jr.key(seed))
 
 
 def interval(n, **options):
-    increment = path(**options).evaluate(GRID[n], GRID[n + 1], use_levy=True)
+    increment: Any = path(**options).evaluate(GRID[n], GRID[n + 1], use_levy=True)
     return np.asarray(increment.W), np.asarray(increment.H)
 
 
@@ -60,6 +63,6 @@ def test_increment_is_the_same_with_and_without_levy_area():
     [(-6.0, -3.9), (-6.0, -5.0), (-5.0, -4.0), (-3.5, -1.5), (-4.0, -6.0), (-7.0, -6.0), (-0.25, 1.0), (-1.0, -1.0)],
 )
 def test_off_grid_intervals_have_no_increment(start, end):
-    increment = path(shape=(3,)).evaluate(jnp.asarray(start, FLOAT), jnp.asarray(end, FLOAT), use_levy=True)
+    increment: Any = path(shape=(3,)).evaluate(jnp.asarray(start, FLOAT), jnp.asarray(end, FLOAT), use_levy=True)
     assert np.all(np.isnan(increment.W))
     assert np.all(np.isnan(increment.H))

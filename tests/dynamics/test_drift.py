@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
-import softjax as sj
 from helpers import assert_close
+
+import softjax as sj
 
 PATTERNS = jnp.asarray([[1.0, -0.5, 2.0], [-1.0, 0.3, 0.7], [0.2, 0.1, -1.4]])
 LOG_PRIOR = jnp.log(jnp.asarray([0.5, 0.2, 0.3]))

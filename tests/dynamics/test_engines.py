@@ -1,11 +1,11 @@
-import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import softjax as sj
 from helpers import FLOAT, assert_close
+
+import softjax as sj
 
 ENGINES = ("diffrax", "scan")
 PROCESSES = {"constant": sj.VP(1.3), "linear": sj.VP.linear(0.2, 2.0, 4.0), "edm": sj.EDM()}
@@ -23,10 +23,12 @@ def run(process=PROCESSES["constant"], **options):
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize("solver", ["euler", "sea"])
-@pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+@pytest.mark.parametrize(
+    ("process", "solver"),
+    [("constant", "euler"), ("constant", "sea"), ("linear", "euler"), ("linear", "sea"), ("edm", "sea")],
+)
 def test_engines_follow_the_same_path(process, solver):
-    one, other = (run(process, solver=solver, engine=engine) for engine in ENGINES)
+    one, other = (run(PROCESSES[process], solver=solver, engine=engine) for engine in ENGINES)
     assert_close(one, other, loosen=20)  # 40 steps of an unstable drift amplify rounding
 
 
@@ -37,9 +39,9 @@ def test_engines_follow_the_same_flow():
 
 
 def test_engines_follow_the_same_path_of_a_patch_field():
-    d = sj.PatchDictionary.ising(patch_size=3, num_random=2, p_global=0.7, key=jr.key(3))
+    d = sj.PatchDictionary.ising(patch_size=3, num_random=1, p_global=0.7, ndim=1, key=jr.key(3))
     field = sj.PatchField(d, sj.VP())
-    one, other = (sj.simulate(field, TS, shape=(6, 5), key=jr.key(0), engine=engine) for engine in ENGINES)
+    one, other = (sj.simulate(field, TS, shape=(20,), key=jr.key(0), engine=engine) for engine in ENGINES)
     assert_close(one, other, loosen=20)
 
 
@@ -55,11 +57,10 @@ def test_observations_stand_on_the_grid_and_include_both_ends(engine):
     assert_close(means, np.mean(states, axis=(1, 2)))
 
 
-@pytest.mark.parametrize("solver", ["euler", "sea", "shark"])
-def test_observing_does_not_change_the_path(solver):
-    whole = run(solver=solver, observe=None)
+def test_observing_does_not_change_the_path():
+    whole = run(solver="shark", observe=None)
     assert whole.observed is None
-    assert_close(whole.x, run(solver=solver).x, loosen=20)
+    assert_close(whole.x, run(solver="shark").x, loosen=20)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -80,7 +81,7 @@ W, LEVY = jr.normal(jr.key(4), (2, 2, 3))
 
 
 class Driftless(sj.AbstractField):
-    process: sj.EDM
+    process: sj.AbstractProcess
 
     def denoise(self, t, x):
         return x

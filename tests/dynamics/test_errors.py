@@ -1,23 +1,27 @@
+from collections.abc import Callable
+from typing import Any
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-import softjax as sj
 from helpers import FLOAT
+
+import softjax as sj
 
 FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.VP())
 EDM_FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.EDM())
 TS = sj.log_grid(3.0, 0.3, 4)
 
 
-def run(field=FIELD, ts=TS, **options):
-    return sj.simulate(field, ts, key=jr.key(0), **({"shape": (4, 4)} | options))
+def run(field: sj.AbstractField = FIELD, ts=TS, **options: Any):
+    return sj.simulate(field, ts, key=jr.key(0), **{"shape": (4, 4), **options})
 
 
-def run_ensemble(**options):
-    return sj.simulate_ensemble(FIELD, TS, key=jr.key(0), **({"shape": (4, 4), "num": 2} | options))
+def run_ensemble(**options: Any):
+    return sj.simulate_ensemble(FIELD, TS, key=jr.key(0), **{"shape": (4, 4), "num": 2, **options})
 
 
 @pytest.mark.parametrize(
@@ -101,8 +105,8 @@ def test_bad_ensembles_are_refused(options, message):
 class Custom(sj.AbstractField):
     """A user's denoiser."""
 
-    f: object
-    process: sj.VP
+    f: Callable
+    process: sj.AbstractProcess
 
     def denoise(self, t, x):
         return self.f(x)
@@ -110,13 +114,13 @@ class Custom(sj.AbstractField):
 
 def test_a_field_of_another_shape_is_refused():
     with pytest.raises(ValueError, match=r"must return the shape of its configuration, \(4, 4\); got \(\)"):
-        run(field=Custom(jnp.sum, sj.VP()))
+        run(field=Custom(f=jnp.sum, process=sj.VP()))
 
 
 @pytest.mark.parametrize("engine", ["diffrax", "scan"])
 def test_a_trajectory_that_blows_up_is_reported(engine):
     with pytest.raises(FloatingPointError, match="the final state is not finite.*steps too long"):
-        run(field=Custom(lambda x: 1e4 * x**3, sj.VP()), ts=sj.log_grid(3.0, 1e-3, 20), engine=engine)
+        run(field=Custom(f=lambda x: 1e4 * x**3, process=sj.VP()), ts=sj.log_grid(3.0, 1e-3, 20), engine=engine)
 
 
 def test_a_solver_that_splits_grid_steps_is_reported():
@@ -126,13 +130,13 @@ def test_a_solver_that_splits_grid_steps_is_reported():
 
 
 def test_the_number_of_lost_trajectories_is_reported():
-    fragile = Custom(lambda x: jnp.where(jnp.max(x) > 50, jnp.nan, x), sj.VP())
+    fragile = Custom(f=lambda x: jnp.where(jnp.max(x) > 50, jnp.nan, x), process=sj.VP())
     x0 = jnp.stack([jnp.zeros((4, 4), FLOAT), jnp.full((4, 4), 100, FLOAT), jnp.zeros((4, 4), FLOAT)])
     with pytest.raises(FloatingPointError, match=r"not finite \(1 of its leading entries\)"):
         sj.simulate_ensemble(fragile, TS, num=3, x0=x0, key=jr.key(0))
 
 
 def test_inside_jit_nothing_is_raised():
-    blow = Custom(lambda x: 1e4 * x**3, sj.VP())
+    blow = Custom(f=lambda x: 1e4 * x**3, process=sj.VP())
     x = jax.jit(lambda key: sj.simulate(blow, sj.log_grid(3.0, 1e-3, 20), shape=(4, 4), key=key).x)(jr.key(0))
     assert not np.all(np.isfinite(x))

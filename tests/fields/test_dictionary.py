@@ -13,6 +13,7 @@ pytestmark = pytest.mark.float32
 A = np.array([[1.0, -1, 1], [0.5, 1, 1], [-1, -1, 2]])
 B = np.array([[1.0, 1, 1], [-1, 1, 1], [-1, -1, 1]])
 ZERO = np.zeros((3, 3))
+HOLES = A * np.array([0.0, 1, 1])
 
 
 @eqx.filter_jit
@@ -32,6 +33,8 @@ def denoise(dictionary, x):
         ([ZERO, -ZERO, A], 0),
         ([ZERO, A, -A, ZERO], 1),
         ([A, -A.T], 0),
+        ([HOLES, 0.0 - HOLES, B], 1),  # the negative of 0 is -0 in one and 0 in the other
+        ([-HOLES, HOLES], 1),
     ],
 )
 def test_mirrors_pair_each_pattern_with_one_negative(patterns, num_pairs):

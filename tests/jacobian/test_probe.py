@@ -2,16 +2,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 import pytest
-import softjax as sj
 from helpers import FLOAT, assert_close
+
+import softjax as sj
 from softjax.spectral import free_field_spectrum
 
 SHAPE = (6, 7)
 MODES = sj.fourier_modes(SHAPE, max_shell=3)
+TIMES = (0.3, 1.7)
 PRIOR = jnp.log(jnp.asarray([0.1, 0.2, 0.7]))
-PROCESSES = {"vp": sj.VP(1.3), "linear": sj.VP.linear(0.2, 2.0, 4.0), "edm": sj.EDM()}
+PROCESSES = {"vp": sj.VP.linear(0.2, 2.0, 4.0), "edm": sj.EDM()}
 
 
 class Custom(sj.AbstractField):
@@ -39,14 +40,16 @@ FIELDS = {
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize("t", [0.3, 1.7])
 @pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 @pytest.mark.parametrize("name", FIELDS)
-def test_probe_is_the_mode_response_of_the_reverse_drift(name, process, t):
-    field, x = FIELDS[name](process), jr.normal(jr.key(2), SHAPE)
-    probed = jax.jit(sj.ModeProbe(field, MODES))(t, x)
-    expected = jax.jit(lambda x: sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, MODES))(x)
-    assert_close(probed, expected, loosen=10)  # two orders of summation over the sites
+def test_probe_is_the_mode_response_of_the_reverse_drift(name, process):
+    @jax.jit
+    def both(t, x):
+        return sj.ModeProbe(field, MODES)(t, x), sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, MODES)
+
+    field = FIELDS[name](process)
+    for t in TIMES:
+        assert_close(*both(t, jr.normal(jr.key(2), SHAPE)), loosen=10)  # two orders of summation over the sites
 
 
 @pytest.mark.parametrize("name", ["patch", "empirical", "gaussian"])
@@ -54,7 +57,8 @@ def test_probe_passes_through_jit_and_vmap(name):
     probe = sj.ModeProbe(FIELDS[name](sj.VP()), MODES)
     ts, xs = jnp.asarray([0.3, 1.0, 3.0], FLOAT), jr.normal(jr.key(2), (3, *SHAPE))
     batched = eqx.filter_jit(lambda probe, ts, xs: jax.vmap(probe)(ts, xs))(probe, ts, xs)
-    singles = [probe(t, x) for t, x in zip(ts, xs, strict=True)]
+    alone = jax.jit(lambda t, x: probe(t, x))
+    singles = [alone(t, x) for t, x in zip(ts, xs, strict=True)]
     assert_close(batched, jax.tree.map(lambda *leaves: jnp.stack(leaves), *singles), loosen=10)
 
 
@@ -67,7 +71,14 @@ def test_probe_observes_a_trajectory():
 
     probe = sj.ModeProbe(field, MODES)
     states, responses = sj.simulate(field, ts, shape=SHAPE, key=jr.key(0), observe=observe).observed
-    assert_close(responses, jax.vmap(probe)(ts, states), loosen=10)
+    assert_close(responses, jax.jit(jax.vmap(lambda t, x: probe(t, x)))(ts, states), loosen=10)
+
+
+class Traces:
+    """What was traced; hashable, so that it may stand in a static field."""
+
+    def __init__(self):
+        self.seen = []
 
 
 class Counted(sj.AbstractEvidenceField):
@@ -75,26 +86,22 @@ class Counted(sj.AbstractEvidenceField):
 
     inner: sj.EmpiricalField
     process: sj.AbstractProcess
-    traces: list = eqx.field(static=True)
+    traces: Traces = eqx.field(static=True)
 
     def evidence(self, x):
-        self.traces.append("evidence")
+        self.traces.seen.append("evidence")
         return self.inner.evidence(x)
 
     def posterior_mean(self, t, evidence):
-        self.traces.append("posterior_mean")
+        self.traces.seen.append("posterior_mean")
         return self.inner.posterior_mean(t, evidence)
 
     def denoise(self, t, x):
         return self.posterior_mean(t, self.evidence(x))
 
 
-class Counter(list):
-    __hash__ = object.__hash__
-
-
 def test_new_times_states_and_data_do_not_trace_again():
-    traces = Counter()
+    traces = Traces()
 
     @eqx.filter_jit
     def respond(probe, t, x):
@@ -102,20 +109,20 @@ def test_new_times_states_and_data_do_not_trace_again():
 
     def probe(scale):
         inner = sj.EmpiricalField(scale * jr.normal(jr.key(0), (3, *SHAPE)), sj.VP(), PRIOR)
-        return sj.ModeProbe(Counted(inner, inner.process, traces), MODES)
+        return sj.ModeProbe(Counted(inner=inner, process=inner.process, traces=traces), MODES)
 
     for i in range(3):
         one = probe(1.0 + i)
-        traces.clear()
+        traces.seen.clear()
         respond(one, jnp.asarray(0.5 + i, FLOAT), jr.normal(jr.key(i), SHAPE))
-        assert traces == (["evidence", "posterior_mean"] if i == 0 else [])
+        assert traces.seen == (["evidence", "posterior_mean"] if i == 0 else [])
 
 
 def test_evidence_of_the_directions_is_computed_before_the_probe_runs():
     inner = FIELDS["empirical"](sj.VP())
-    traces = Counter()
-    probe = sj.ModeProbe(Counted(inner, inner.process, traces), MODES)
-    assert traces == ["evidence"]
+    traces = Traces()
+    probe = sj.ModeProbe(Counted(inner=inner, process=inner.process, traces=traces), MODES)
+    assert traces.seen == ["evidence"]
     assert_close(probe.direction_evidence, jax.vmap(inner.evidence)(MODES.directions), loosen=10)
 
 

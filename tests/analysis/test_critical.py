@@ -1,0 +1,155 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from helpers import FLOAT, X64, assert_close
+
+import softjax as sj
+
+TS = sj.log_grid(10.0, 0.1, 60)
+LOG_T = jnp.log(TS)
+UNEVEN = jnp.asarray(np.exp(np.sort(np.random.default_rng(0).uniform(-2, 2, 80))[::-1]), FLOAT)
+# Where a parabola is flat, rounding of its values moves the vertex by eps / (curvature x step).
+LOOSEN = 20 if X64 else 50
+
+
+def parabolas(ts, centres, height=2.0):
+    return height - 0.7 * (jnp.log(ts) - jnp.log(jnp.asarray(centres, FLOAT))[:, None]) ** 2
+
+
+@pytest.mark.float32
+@pytest.mark.parametrize("ts", [TS, UNEVEN], ids=["log", "uneven"])
+@pytest.mark.parametrize("centre", [0.31, 1.0, 3.456])
+def test_peak_of_a_log_parabola_is_exact_between_grid_points(ts, centre):
+    point = sj.critical_point(ts, parabolas(ts, [centre] * 3), key=jr.key(0), num_bootstrap=20)
+    assert_close(point.location, np.asarray(centre), LOOSEN)
+    assert_close(point.peak, np.asarray(2.0))
+    assert_close(point.interval, np.full(2, centre), LOOSEN)
+
+
+@pytest.mark.float32
+@pytest.mark.parametrize("ts", [TS, UNEVEN], ids=["log", "uneven"])
+@pytest.mark.parametrize("zero", [0.31, 1.0, 3.456])
+def test_crossing_of_a_line_in_log_t_is_exact_between_grid_points(ts, zero):
+    rates = jnp.asarray([0.5, 1.0, 3.0], FLOAT)[:, None] * (jnp.log(jnp.asarray(zero, FLOAT)) - jnp.log(ts))
+    point = sj.zero_crossing(ts, rates, key=jr.key(0), num_bootstrap=20)
+    assert_close(point.location, np.asarray(zero), 5)
+    assert_close(point.interval, np.full(2, zero), 5)
+    assert point.peak == 0
+
+
+def test_peak_is_that_of_the_median_curve():
+    lengths = parabolas(TS, [0.5, 2.0, 6.0])
+    spoiled = lengths.at[2].add(100 * jnp.exp(-((LOG_T - 1) ** 2)))  # an outlier moves a mean, not this median
+    centre = sj.critical_point(TS, spoiled, key=jr.key(0)).location
+    assert 1.5 < centre < 2.5
+
+
+def test_first_crossing_coming_from_noise_counts():
+    rates = jnp.sin(3 * LOG_T + 0.5)[None]
+    upward = [np.exp((k * np.pi - 0.5) / 3) for k in range(-4, 5)]
+    # Along decreasing t the sine rises where it falls in log t: at odd multiples of pi.
+    largest = max(t for k, t in zip(range(-4, 5), upward, strict=True) if k % 2 and t < 10)
+    location = sj.zero_crossing(TS, rates, key=jr.key(0), num_bootstrap=10).location
+    np.testing.assert_allclose(location, largest, rtol=1e-3)  # a line through points 0.08 apart on a sine
+
+
+def test_zero_on_a_grid_point_is_found_there():
+    rates = (jnp.arange(61, dtype=FLOAT) - 20)[None]
+    assert_close(sj.zero_crossing(TS, rates, key=jr.key(0), num_bootstrap=10).location, TS[20])
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_without_a_crossing_there_is_no_time(sign):
+    rates = jnp.full((3, 61), sign, FLOAT)
+    point = sj.zero_crossing(TS, rates, key=jr.key(0), num_bootstrap=10)
+    assert np.isnan(point.location)
+    assert np.all(np.isnan(point.interval))
+
+
+@pytest.mark.parametrize(("slope", "end"), [(1.0, 0), (-1.0, -1)])
+def test_maximum_at_an_end_of_the_grid_is_reported_there(slope, end):
+    point = sj.critical_point(TS, (slope * LOG_T)[None], key=jr.key(0), num_bootstrap=10)
+    assert_close(point.location, TS[end])
+    assert_close(point.peak, slope * LOG_T[end])
+
+
+@pytest.mark.parametrize("ts", [TS[:2], TS[:3]])
+def test_short_grids_work(ts):
+    point = sj.critical_point(ts, jnp.arange(ts.size, dtype=FLOAT)[None], key=jr.key(0), num_bootstrap=10)
+    assert_close(point.location, ts[-1])
+
+
+def test_a_plateau_has_its_peak_on_itself():
+    lengths = jnp.zeros((1, 61), FLOAT).at[0, 20:25].set(1.0)
+    point = sj.critical_point(TS, lengths, key=jr.key(0), num_bootstrap=10)
+    assert TS[25] <= point.location <= TS[19]
+
+
+def test_one_trajectory_has_an_interval_without_width():
+    point = sj.critical_point(TS, parabolas(TS, [2.0]), key=jr.key(0), num_bootstrap=50)
+    assert_close(point.interval, jnp.full(2, point.location))
+
+
+def test_interval_of_the_median_is_that_of_resampled_trajectories():
+    # Three well separated trajectories: a resample's median is the middle one, or an outer one with two or
+    # three copies of it, (3 * 2 + 1) / 27 of the time each.
+    lengths = parabolas(TS, [0.5, 1.0, 2.0])
+    lengths = lengths - jnp.asarray([5.0, 0.0, -5.0])[:, None]
+    for confidence, expected in ((0.9, (0.5, 2.0)), (0.3, (1.0, 1.0))):
+        point = sj.critical_point(TS, lengths, key=jr.key(0), confidence=confidence)
+        assert_close(point.interval, np.asarray(expected), LOOSEN)
+
+
+@pytest.mark.float32
+@pytest.mark.parametrize(
+    ("estimate", "curves", "level"),
+    [
+        (sj.zero_crossing, lambda c, u: c - u, 0.95),
+        (sj.zero_crossing, lambda c, u: c - u, 0.7),
+        (sj.critical_point, lambda c, u: -((u - c) ** 2), 0.95),
+    ],
+)
+def test_interval_covers_the_truth_as_often_as_it_says(estimate, curves, level):
+    # 400 ensembles of 25 trajectories, each with its own time around t = 1. A percentile interval of 25 is a
+    # few per cent too narrow for a mean, too wide for a median: 0.03 beside four binomial errors of 0.011 to 0.023.
+    ensembles, trajectories = 400, 25
+    ts = sj.log_grid(3.0, 1 / 3, 20)
+    centres = 0.3 * jr.normal(jr.key(0), (ensembles, trajectories, 1), FLOAT)
+
+    @jax.jit
+    @jax.vmap
+    def intervals(key, centres):
+        return estimate(ts, curves(centres, jnp.log(ts)), key=key, num_bootstrap=200, confidence=level).interval
+
+    low, high = np.asarray(intervals(jr.split(jr.key(1), ensembles), centres)).T
+    covered = np.mean((low <= 1) & (high >= 1))
+    assert abs(covered - level) < 4 * np.sqrt(level * (1 - level) / ensembles) + 0.03
+
+
+@pytest.mark.parametrize("estimate", [sj.critical_point, sj.zero_crossing])
+def test_key_decides_the_interval_and_nothing_else(estimate):
+    curves = parabolas(TS, np.linspace(0.5, 2.0, 9)) - 1.5
+    one, same, other = (estimate(TS, curves, key=jr.key(i), num_bootstrap=100) for i in (0, 0, 1))
+    assert_close(one, same)
+    assert one.location == other.location
+    assert np.any(one.interval != other.interval)
+    assert one.interval[0] <= one.location <= one.interval[1]
+
+
+@pytest.mark.parametrize("estimate", [sj.critical_point, sj.zero_crossing])
+@pytest.mark.parametrize(
+    ("curves", "options", "message"),
+    [
+        (jnp.ones((2, 60), FLOAT), {}, r"shape \(trajectories, times = 61\), got \(2, 60\)"),
+        (jnp.ones((61,), FLOAT), {}, r"shape \(trajectories, times = 61\), got \(61,\)"),
+        (jnp.ones((0, 61), FLOAT), {}, r"got \(0, 61\)"),
+        (jnp.ones((2, 61), FLOAT).at[1, 3].set(np.nan), {}, "curves must be finite, got 1 NaN"),
+        (jnp.ones((2, 61), FLOAT), {"confidence": 1.0}, "confidence must lie between 0 and 1, got 1.0"),
+    ],
+)
+@pytest.mark.usefixtures("without_type_checks")
+def test_bad_requests_are_refused(estimate, curves, options, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(TS, curves, key=jr.key(0), **options)
