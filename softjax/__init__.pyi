@@ -26,6 +26,7 @@ from .fields import AbstractEvidenceField as AbstractEvidenceField
 from .fields import AbstractField as AbstractField
 from .fields import EmpiricalField as EmpiricalField
 from .fields import GaussianField as GaussianField
+from .fields import MixtureField as MixtureField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
 from .jacobian import ModeProbe as ModeProbe

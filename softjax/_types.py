@@ -2,7 +2,7 @@
 
 from jaxtyping import Array, ArrayLike, Complex, Float, Int, PRNGKeyArray, Scalar
 
-Time = Float[Array, ""] | float
+Time = Float[Array, ""] | float | int
 """Diffusion time of a VP process (dimensionless), or the noise level sigma of an EDM process."""
 
 Times = Float[Array, " times"]

@@ -15,10 +15,11 @@ class PatchDictionary(eqx.Module):
     * `patterns`: (M, *patch), in units of the data; the centre site is the one that a patch denoises;
     * `log_prior`: (M,), normalised;
     * `mirrors`: for each pattern the index of a distinct pattern that is its negative, or None. Such a pair
-      shares its evidence, which halves the work. Found here when `patterns` is known; give it when it is traced.
+      shares its evidence, which halves the work; derivatives with respect to the patterns then reach the first of
+      the two only. Found here when `patterns` is known; give it when it is traced.
 
-    `log_prior=None` means equal priors. Raises `ValueError` for an even patch side, non-finite patterns, and priors
-    that do not sum to one.
+    `log_prior=None` means equal priors. Raises `ValueError` for an even patch side, non-finite patterns, priors that
+    do not sum to one, and mirrors that are none.
     """
 
     patterns: Float[Array, "M ..."]
@@ -42,7 +43,10 @@ class PatchDictionary(eqx.Module):
         require_log_prior(log_prior, shape[0])
         self.patterns = jnp.asarray(patterns, None if eqx.is_inexact_array(patterns) else float)
         self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
-        self.mirrors = _find_mirrors(concrete(patterns), shape[0]) if mirrors is None else mirrors
+        known = concrete(patterns)
+        if mirrors is not None:
+            _require_mirrors(mirrors, shape[0], known)
+        self.mirrors = _find_mirrors(known, shape[0]) if mirrors is None else mirrors
 
     @classmethod
     def ising(
@@ -129,6 +133,16 @@ def require_log_prior(log_prior: ArrayLike, num_patterns: int) -> None:
             abs(total - 1) < 1e-4,
             f"priors must sum to one, got {total:.6g}; jax.nn.log_softmax(log_prior) normalises them.",
         )
+
+
+def _require_mirrors(mirrors: tuple[int | None, ...], count: int, patterns: np.ndarray | None) -> None:
+    mutual = len(mirrors) == count and all(
+        b is None or (0 <= b < count and b != a and mirrors[b] == a) for a, b in enumerate(mirrors)
+    )
+    require(mutual, f"mirrors must name, for each of {count} patterns, its mutual partner or None; got {mirrors}.")
+    for a, b in enumerate(mirrors):
+        if patterns is not None and b is not None:
+            require(np.array_equal(patterns[a], -patterns[b]), f"pattern {b} is not the negative of pattern {a}.")
 
 
 def _find_mirrors(patterns: np.ndarray | None, count: int) -> tuple[int | None, ...]:

@@ -169,3 +169,10 @@ def test_ising_refuses(arguments, message):
 def test_two_pattern_needs_an_odd_patch():
     with pytest.raises(ValueError, match="patch_size must be odd.*got 2"):
         sj.PatchDictionary.two_pattern(2)
+
+
+@pytest.mark.parametrize("mirrors", [(1, 0), (1, 2, 0, None), (2, None, 0, None), (0, 1, 2, 3), (4, None, None, 0)])
+def test_mirrors_that_are_none_are_refused(mirrors):
+    patterns = np.stack([np.ones((3, 3)), -np.ones((3, 3)), np.eye(3), -np.eye(3)])
+    with pytest.raises(ValueError, match="mirrors must name|is not the negative"):
+        sj.PatchDictionary(patterns, None, mirrors)

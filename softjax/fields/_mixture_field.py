@@ -1,0 +1,60 @@
+r"""Score of an isotropic Gaussian mixture: classes with a width, exactly solvable."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import concrete, require, require_finite, require_lattice, require_shape
+from softjax._types import Array, ArrayLike, Configuration, Float, Time
+from softjax.fields._base import AbstractField
+from softjax.fields._dictionary import require_log_prior
+from softjax.processes import AbstractProcess
+
+
+class MixtureField(AbstractField):
+    r"""Data in K Gaussian clouds of means $\mu_i$ and common standard deviation c.
+
+    With $v = \alpha^2c^2 + \sigma^2$, the posterior over clouds is
+    $p_i \propto \pi_i\exp(-\|x - \alpha\mu_i\|^2/2v)$ and the denoiser is
+    $D = (\alpha c^2 x + \sigma^2\sum_i p_i\mu_i)/v$. For c = 0 it is `EmpiricalField`.
+
+    `means` has shape (K, *shape), `width` is c in units of the data, `log_prior` has shape (K,), normalised, equal by
+    default. Raises `ValueError` for shapes that do not fit, a negative width, priors that do not sum to one.
+    """
+
+    means: Float[Array, "K ..."]
+    log_prior: Float[Array, " K"]
+    width: Array
+    process: AbstractProcess
+
+    def __init__(
+        self, means: ArrayLike, process: AbstractProcess, width: ArrayLike = 1.0, log_prior: ArrayLike | None = None
+    ):
+        require(np.ndim(means) >= 2, f"means must have shape (K, *shape), got {np.shape(means)}.")
+        count = np.shape(means)[0]
+        require_lattice("each mean", np.shape(means)[1:])
+        require_finite("means", means)
+        known = concrete(width)
+        require(known is None or bool(known >= 0), f"width must not be negative, got {width}.")
+        log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
+        require_log_prior(log_prior, count)
+        self.means = jnp.asarray(means, None if isinstance(means, jax.Array) else float)
+        self.log_prior = jnp.asarray(log_prior, self.means.dtype)
+        self.width = jnp.asarray(width, self.means.dtype)
+        self.process = process
+
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Posterior mean of the data given `x` (*shape) at time `t`."""
+        alpha, noise = self.process.alpha(t), self.process.sigma(t) ** 2
+        variance = alpha**2 * self.width**2 + noise
+        centre = jnp.tensordot(self.posterior(t, x), self.means, 1)
+        return (alpha * self.width**2 * x + noise * centre) / variance
+
+    def posterior(self, t: Time, x: Configuration) -> Float[Array, " K"]:
+        """Probability of each cloud given `x` (*shape) at time `t`, (K,)."""
+        require_shape("x", x.shape, self.means.shape[1:])
+        alpha = self.process.alpha(t)
+        variance = alpha**2 * self.width**2 + self.process.sigma(t) ** 2
+        flat = self.means.reshape(self.means.shape[0], -1)
+        overlap = flat @ x.ravel() - 0.5 * alpha * jnp.sum(flat**2, axis=1)
+        return jax.nn.softmax(alpha / variance * overlap + self.log_prior)
