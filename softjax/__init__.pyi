@@ -17,7 +17,9 @@ from .analysis import equilibrium_correlation_length as equilibrium_correlation_
 from .analysis import log_derivative as log_derivative
 from .analysis import smooth as smooth
 from .analysis import zero_crossing as zero_crossing
+from .dynamics import CloningAgreement as CloningAgreement
 from .dynamics import Trajectory as Trajectory
+from .dynamics import cloning_agreement as cloning_agreement
 from .dynamics import flow_drift as flow_drift
 from .dynamics import reverse_drift as reverse_drift
 from .dynamics import simulate as simulate
@@ -29,8 +31,16 @@ from .fields import GaussianField as GaussianField
 from .fields import MixtureField as MixtureField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
+from .jacobian import Eigenpairs as Eigenpairs
+from .jacobian import ModeLeakage as ModeLeakage
 from .jacobian import ModeProbe as ModeProbe
 from .jacobian import ModeResponse as ModeResponse
+from .jacobian import channel_drift as channel_drift
+from .jacobian import dispersion as dispersion
+from .jacobian import leading_modes as leading_modes
+from .jacobian import local_dispersion as local_dispersion
+from .jacobian import local_kernel as local_kernel
+from .jacobian import mode_leakage as mode_leakage
 from .jacobian import mode_response as mode_response
 from .observables import binarize as binarize
 from .observables import correlation_function as correlation_function
@@ -46,4 +56,5 @@ from .processes import log_grid as log_grid
 from .spectral import FourierModes as FourierModes
 from .spectral import fourier_modes as fourier_modes
 from .spectral import radial_average as radial_average
+from .spectral import spectral_content as spectral_content
 from .spectral import structure_factor as structure_factor

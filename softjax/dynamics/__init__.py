@@ -1,6 +1,8 @@
 """Reverse-time dynamics of a field: drifts, and trajectories on a prescribed time grid."""
 
 from softjax.dynamics._brownian import GridBrownian as GridBrownian
+from softjax.dynamics._cloning import CloningAgreement as CloningAgreement
+from softjax.dynamics._cloning import cloning_agreement as cloning_agreement
 from softjax.dynamics._drift import flow_drift as flow_drift
 from softjax.dynamics._drift import reverse_drift as reverse_drift
 from softjax.dynamics._simulate import Trajectory as Trajectory
