@@ -30,8 +30,9 @@ demo: .venv/.runtime  ## the first two figures, into results/
 	$(BIN)/softjax empirical --out results/empirical
 	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
 
-test: lint types  ## everything that must pass: lint, types, tests
-	$(BIN)/pytest
+test: lint types  ## everything that must pass: lint, types, tests in both precisions
+	$(BIN)/pytest -n 2
+	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m float32
 
 lint: .venv/.test  ## ruff: rules and formatting
 	$(BIN)/ruff check

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from conftest import compiled
+from timing import compiled
 
 import softjax as sj
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
-from conftest import compiled
+from timing import compiled
 
 import softjax as sj
 

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
-from conftest import compiled
+from timing import compiled
 
 import softjax as sj
 

@@ -56,6 +56,20 @@ def require_finite(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be finite, got {bad} NaN or infinite values of {array.size}.")
 
 
+def require_positive(name: str, value: Any) -> None:
+    """Refuse zero, negative numbers and NaN, where the value is known."""
+    array = concrete(value)
+    if array is not None and not np.all(array > 0):
+        raise ValueError(f"{name} must be positive, got {np.min(array):g}.")
+
+
+def require_not_negative(name: str, value: Any) -> None:
+    """Refuse negative numbers and NaN, where the value is known."""
+    array = concrete(value)
+    if array is not None and not np.all(array >= 0):
+        raise ValueError(f"{name} must not be negative, got {np.min(array):g}.")
+
+
 def require_decreasing(name: str, ts: Any) -> None:
     """Refuse a time grid that is not finite, one-dimensional, at least two long and strictly decreasing."""
     require(np.ndim(ts) == 1, f"{name} must be one-dimensional, got shape {np.shape(ts)}.")

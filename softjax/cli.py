@@ -15,21 +15,19 @@ from typing import Annotated, Literal
 
 import tyro
 
-from softjax.experiments.configs import EmpiricalConfig, PatchConfig
+from softjax.experiments.configs import ClocksConfig, EmpiricalConfig, PatchConfig, TheoryConfig
 
 Quantity = Literal["magnitude", "rayleigh"]
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go and how they are shown."""
+    """Where results go."""
 
     out: Path
     """Folder for the figure (PNG, PDF), the data (zarr), config.json and summary.json."""
     quick: bool = False
     """Start from a small version, for a first look; the other options still apply."""
-    quantity: Quantity = "magnitude"
-    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +36,8 @@ class Patch:
 
     config: Annotated[PatchConfig, tyro.conf.arg(name="")]
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/patch")))
+    quantity: Quantity = "magnitude"
+    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,27 @@ class Empirical:
 
     config: Annotated[EmpiricalConfig, tyro.conf.arg(name="")]
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/empirical")))
+    quantity: Quantity = "magnitude"
+    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """Every critical time of one patch model on one axis."""
+
+    config: Annotated[ClocksConfig, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/clocks")))
+
+
+@dataclass(frozen=True)
+class Theory:
+    """The theory of the two-pattern patch model in four pictures, with the simulation beside it."""
+
+    config: Annotated[TheoryConfig, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/theory")))
+
+
+Command = Patch | Empirical | Clocks | Theory
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -55,6 +76,8 @@ def main(arguments: list[str] | None = None) -> None:
     defaults = {
         "patch": Patch(PatchConfig.quick() if quick else PatchConfig()),
         "empirical": Empirical(EmpiricalConfig.quick() if quick else EmpiricalConfig()),
+        "clocks": Clocks(ClocksConfig.quick() if quick else ClocksConfig()),
+        "theory": Theory(TheoryConfig.quick() if quick else TheoryConfig()),
     }
     descriptions = {name: type(default).__doc__ or "" for name, default in defaults.items()}
     command = tyro.cli(
@@ -73,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
-def _run(name: str, command: Patch | Empirical) -> None:
+def _run(name: str, command: Command) -> None:
     """Computes what is missing, draws the figure, prints and saves the summary."""
     _prepare_jax()
     experiment = import_module(f"softjax.experiments.{name}")
@@ -83,14 +106,15 @@ def _run(name: str, command: Patch | Empirical) -> None:
     (out / "config.json").write_text(json.dumps(asdict(command.config), indent=2) + "\n")
     rows = experiment.summary(dataset)
     (out / "summary.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    figure = experiment.figure(dataset, command.output.quantity)
+    view = {"quantity": command.quantity} if isinstance(command, Patch | Empirical) else {}
+    figure = experiment.figure(dataset, **view)
     for suffix in ("png", "pdf"):
         figure.savefig(out / f"{name}.{suffix}")
     _print_table(rows, dataset.attrs["device"])
     print(f"Figure {out / name}.png (and .pdf), data {_data(command)}")
 
 
-def _data(command: Patch | Empirical) -> Path:
+def _data(command: Command) -> Path:
     return command.output.out / "data.zarr"
 
 

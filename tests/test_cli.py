@@ -65,7 +65,7 @@ def test_interruption_exits_with_130_and_says_how_to_go_on(tmp_path, monkeypatch
     assert "same command goes on" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["patch"], ["empirical"]])
+@pytest.mark.parametrize("command", [[], ["patch"], ["empirical"], ["clocks"], ["theory"]])
 def test_help_explains_options_and_does_not_import_jax(command):
     script = f"""
 import sys
@@ -76,5 +76,9 @@ finally:
     assert "jax" not in sys.modules
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    wanted = ["--grid-size", "sites", "--seed", "--quick", "--out"] if command else ["patch", "empirical"]
+    options, commands = (
+        ["--grid-size", "sites", "--seed", "--quick", "--out"],
+        ["patch", "empirical", "clocks", "theory"],
+    )
+    wanted = options if command else commands
     assert all(word in shown for word in wanted)

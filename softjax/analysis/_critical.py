@@ -6,8 +6,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
+import numpy as np
 
-from softjax._checks import require, require_decreasing, require_finite
+from softjax._checks import concrete, require, require_decreasing, require_finite
 from softjax._types import Array, Float, PRNGKeyArray, Times
 
 
@@ -31,13 +32,22 @@ def critical_point(
     key: PRNGKeyArray,
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
+    window: tuple[float, float] | None = None,
 ) -> CriticalPoint:
     """The time at which the median over trajectories of `lengths` peaks.
 
     A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
-    the percentile interval of resampled trajectories. With one trajectory the interval has no width. Raises
-    `ValueError` for shapes that do not fit and values that are not finite.
+    the percentile interval of resampled trajectories. With one trajectory the interval has no width. `window`, a
+    lowest and a highest time, keeps the search away from where single curves have spikes: the equilibrium length has
+    them at small t, where a few sites carry the whole response. Raises `ValueError` for shapes that do not fit, values
+    that are not finite, and a window with fewer than three grid points.
     """
+    if window is not None:
+        known = concrete(ts)
+        require(known is not None, "a window needs times that are known: call critical_point outside jit.")
+        inside = np.flatnonzero((np.asarray(known) >= window[0]) & (np.asarray(known) <= window[1]))
+        require(inside.size >= 3, f"window {window} holds {inside.size} grid points; at least three are needed.")
+        ts, lengths = ts[inside], lengths[..., inside]
     return _located(ts, lengths, _median_peak, key, num_bootstrap, confidence)
 
 

@@ -1,17 +1,16 @@
-"""Cloning: when does a reverse trajectory decide on its class? (Biroli et al. 2024; section 8 of docs/theory.md)"""
+"""Cloning: when a reverse trajectory decides on its class (Biroli et al. 2024; section 8 of docs/theory.md)."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
-import numpy as np
 
 from softjax._checks import require
-from softjax._types import Array, Configuration, Float, PRNGKeyArray, Times
-from softjax.dynamics._simulate import Trajectory, simulate_ensemble
+from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
+from softjax.dynamics._simulate import Run, prepare
 from softjax.fields import AbstractField
 
 
@@ -32,31 +31,42 @@ def cloning_agreement(
     num: int,
     shape: Sequence[int],
     classify: Callable[[Configuration], Array],
-    solver: str = "euler",
+    solver: Literal["euler", "sea"] = "euler",
     chunk: int | None = None,
 ) -> CloningAgreement:
     r"""Agreement $\phi(t)$ of two reverse trajectories that share their past until t and go on independently.
 
-    `ts` is the decreasing grid, `at` the increasing grid indices at which `num` trajectories are cloned, `classify` a map
-    from a final configuration (*lattice) to a label, or to an array of labels (one per site, say), over which agreement is
-    averaged. The standard error is over trajectories, which are the same for all times. Raises `ValueError` for indices
-    that do not increase inside the grid, and what `simulate_ensemble` raises.
+    `ts` is the decreasing grid, `at` the grid indices at which `num` trajectories are cloned, `classify` a map from a
+    final configuration (*lattice) to a label, or to an array of labels (one per site, say), over which agreement is
+    averaged. The standard error is over trajectories, which are the same for all times; `chunk` bounds how many run
+    side by side. Raises `ValueError` for indices outside the grid, and what `simulate` raises for its arguments.
     """
     steps = len(ts) - 1
-    inside = len(at) >= 1 and all(0 < i < steps for i in at) and all(a < b for a, b in zip(at, at[1:], strict=False))
-    require(inside, f"at must be increasing grid indices between 1 and {steps - 1}, got {list(at)}.")
+    require(len(at) >= 1, "at must name at least one grid index.")
+    require(all(0 < i < steps for i in at), f"at must hold grid indices between 1 and {steps - 1}, got {list(at)}.")
+    require(num >= 2, f"a standard error needs at least two trajectories, got num = {num}.")
+    run, ts = prepare(field, ts, shape, None, None, None, "sde", solver, "scan")
+    same = _cloned(run, ts, jnp.asarray(at), key, classify, num, chunk or num)
+    return CloningAgreement(ts[jnp.asarray(at)], jnp.mean(same, axis=1), jnp.std(same, axis=1) / (num - 1) ** 0.5)
 
-    def run(grid: Times, key: PRNGKeyArray, **start: Any) -> Trajectory:
-        return simulate_ensemble(field, grid, key=key, num=num, solver=solver, engine="scan", chunk=chunk, **start)
 
-    rows, past, begin = [], None, 0
-    for i in at:
-        key, key_past, *key_clones = jr.split(key, 4)
-        start = {"shape": tuple(shape)} if past is None else {"x0": past}
-        past = run(ts[begin : i + 1], key_past, **start).x
-        first, second = (jax.vmap(classify)(run(ts[i:], k, x0=past).x) for k in key_clones)
-        rows.append(np.mean(np.asarray(first == second).reshape(num, -1), axis=1))
-        begin = i
-    same = jnp.asarray(np.stack(rows), ts.dtype)
-    error = jnp.std(same, axis=1) / np.sqrt(max(num - 1, 1))
-    return CloningAgreement(ts[jnp.asarray(at)], jnp.mean(same, axis=1), error)
+@eqx.filter_jit
+def _cloned(
+    run: Run,
+    ts: Times,
+    at: Int[Array, " cloning"],
+    key: PRNGKeyArray,
+    classify: Callable[[Configuration], Array],
+    num: int,
+    chunk: int,
+) -> Float[Array, "cloning num"]:
+    """Fraction of equal labels per cloning time and trajectory. Steps that are not wanted are given no length."""
+
+    def one(index: Array, member: Array) -> Array:
+        key_past, *key_clones = jr.split(jr.fold_in(key, member), 3)
+        past = run(jnp.maximum(ts, ts[index]), None, key_past).x
+        labels = [classify(run(jnp.minimum(ts, ts[index]), past, k).x) for k in key_clones]
+        return jnp.mean((labels[0] == labels[1]).astype(ts.dtype))
+
+    members = jnp.arange(num)
+    return jax.lax.map(lambda index: jax.lax.map(lambda m: one(index, m), members, batch_size=chunk), at)

@@ -56,8 +56,9 @@ def simulate(
     returns what to keep, a pytree of arrays.
 
     * `kind`: `"sde"`, the reverse SDE, or `"flow"`, the probability flow.
-    * `solver`: `"euler"` (Euler-Maruyama, the paper's Eq. 42), `"sea"` and `"shark"` (additive-noise solvers with far
-      smaller bias per score call), or any diffrax solver that takes one Brownian increment per step.
+    * `solver`: `"euler"` (Euler-Maruyama, the paper's Eq. 42); `"sea"` (additive noise, one score call per step, far
+      less biased than Euler for a constant beta, not for one that varies in time); `"shark"` (additive noise, strong
+      order 3/2, two calls); or any diffrax solver that takes one Brownian increment per step.
     * `engine`: `"diffrax"`, or `"scan"`, a plain `jax.lax.scan` (euler and sea) that also differentiates in reverse
       mode. Both follow the same path for the same key.
 
@@ -69,8 +70,8 @@ def simulate(
     itself stops being finite (outside `jit` only).
     """
     lattice = None if x0 is None else x0.shape
-    run, ts = _prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
-    return _require_finite_end(_simulate(run, ts, x0, key))
+    run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    return require_finite_end(_simulate(run, ts, x0, key))
 
 
 def simulate_ensemble(
@@ -101,12 +102,12 @@ def simulate_ensemble(
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
     lattice = None if x0 is None else x0.shape[1:]
-    run, ts = _prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
     members = jnp.arange(num) if members is None else members
-    return _require_finite_end(_simulate_ensemble(run, ts, x0, key, members, chunk or num))
+    return require_finite_end(_simulate_ensemble(run, ts, x0, key, members, chunk or num))
 
 
-class _Run(eqx.Module):
+class Run(eqx.Module):
     """Everything that one trajectory needs besides its times, start and key."""
 
     field: AbstractField
@@ -127,13 +128,13 @@ class _Run(eqx.Module):
 
 
 @eqx.filter_jit
-def _simulate(run: _Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
+def _simulate(run: Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
     return run(ts, x0, key)
 
 
 @eqx.filter_jit
 def _simulate_ensemble(
-    run: _Run, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int
+    run: Run, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int
 ) -> Trajectory:
     keys = jax.vmap(lambda i: jr.fold_in(key, i))(members)
 
@@ -147,7 +148,7 @@ def _simulate_ensemble(
     return Trajectory(ts, x, observed)
 
 
-def _prepare(
+def prepare(
     field: AbstractField,
     ts: Times,
     shape: Sequence[int] | None,
@@ -157,7 +158,7 @@ def _prepare(
     kind: Kind,
     solver: str | dfx.AbstractSolver,
     engine: Engine,
-) -> tuple[_Run, Times]:
+) -> tuple[Run, Times]:
     """Checks what the user gave; times take the precision of the state. `lattice` is that of one start in `x0`."""
     require_option("kind", kind, ("sde", "flow"))
     require_option("engine", engine, ENGINES)
@@ -172,7 +173,7 @@ def _prepare(
     lattice = tuple(shape or ()) if lattice is None else tuple(lattice)
     require_lattice("shape" if x0 is None else "x0", lattice)
     dtype = jnp.result_type(float) if x0 is None else x0.dtype
-    return _Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype)
+    return Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype)
 
 
 def _check_solver(kind: str, solver: str | dfx.AbstractSolver, engine: str) -> None:
@@ -206,7 +207,8 @@ def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> Non
     )
 
 
-def _require_finite_end(trajectory: Trajectory) -> Trajectory:
+def require_finite_end(trajectory: Trajectory) -> Trajectory:
+    """The trajectory; `FloatingPointError` where it is known that its end is not finite."""
     final = concrete(trajectory.x)
     if final is not None and not np.all(np.isfinite(final)):
         lost = np.sum(~np.all(np.isfinite(final), axis=tuple(range(1, final.ndim)))) if final.ndim > 1 else 1

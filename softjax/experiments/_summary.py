@@ -27,11 +27,19 @@ class Row:
         return value if self.interval is None else f"{value}  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
 
 
-def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray) -> Row:
-    """Time at which the median over trajectories of (trajectory, time) curves peaks."""
+def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float | None = None) -> Row:
+    """Time at which the median over trajectories of (trajectory, time) curves peaks, above the time `lowest`."""
     key = jr.key(0)  # of the bootstrap only: the same data give the same interval
-    point = critical_point(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
+    ts = jnp.asarray(dataset["time"].values)
+    window = None if lowest is None else (lowest, float(ts[0]))
+    point = critical_point(ts, jnp.asarray(curves.values), key=key, window=window)
     return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))
+
+
+def equilibrium_row(dataset: xr.Dataset) -> Row:
+    """Peak of the equilibrium length, looked for above a tenth of t_c: below, single trajectories have spikes."""
+    lowest = 0.1 * dataset.attrs["critical_time"]
+    return peak_row("peak of median xi_eq", dataset, dataset["equilibrium_length"], lowest)
 
 
 def growth_row(dataset: xr.Dataset) -> Row:

@@ -100,4 +100,46 @@ class EmpiricalConfig:
         return cls(grid_size=32, time=TimeGrid(t_max=14.0, num_steps=200))
 
 
-Config = PatchConfig | EmpiricalConfig
+@dataclass(frozen=True)
+class ClocksConfig(PatchConfig):
+    """Every critical time of one patch model on one axis (section 8 of docs/theory.md)."""
+
+    num_trajectories: int = 16
+    """Independent reverse trajectories."""
+    num_clones: int = 8
+    """Trajectories that are cloned, for the agreement of clones."""
+    num_cloning_times: int = 12
+    """Times at which they are cloned."""
+    time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=8.0))
+
+    @classmethod
+    def quick(cls) -> "ClocksConfig":
+        """A small version for a first look."""
+        return cls(grid_size=32, num_trajectories=8, num_cloning_times=8, time=TimeGrid(t_max=8.0, num_steps=200))
+
+
+@dataclass(frozen=True)
+class TheoryConfig:
+    """The theory of the two-pattern patch model in four pictures."""
+
+    grid_size: int = 64
+    """Side L of the periodic lattice (sites)."""
+    patch_size: int = 3
+    """Side w of the patches (sites, odd)."""
+    beta: float = 1.0
+    """Noise rate of the VP process (per unit of t)."""
+    num_trajectories: int = 32
+    """Independent reverse trajectories, to compare with."""
+    seed: int = 0
+    """Seed of the random key."""
+    time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=8.0))
+    probe: Probe = field(default_factory=Probe)
+    integration: Integration = field(default_factory=Integration)
+
+    @classmethod
+    def quick(cls) -> "TheoryConfig":
+        """A small version for a first look."""
+        return cls(grid_size=32, num_trajectories=8, time=TimeGrid(t_max=8.0, num_steps=200))
+
+
+Config = PatchConfig | EmpiricalConfig | TheoryConfig

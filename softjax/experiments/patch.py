@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from softjax.experiments._ensemble import Progress, measure
-from softjax.experiments._summary import Row, cost_rows, growth_row, peak_row
+from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
 from softjax.experiments.configs import PatchConfig
 from softjax.fields import PatchDictionary, PatchField
 from softjax.plotting import Quantity, overview
@@ -60,7 +60,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [
         Row("t_c, tree level (two patterns)", dataset.attrs["tree_level_critical_time"], "t"),
         Row("t_c, exact for this dictionary", dataset.attrs["critical_time"], "t"),
-        peak_row("peak of median xi_eq", dataset, dataset["equilibrium_length"]),
+        equilibrium_row(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1)),
         growth_row(dataset),
         *cost_rows(dataset),

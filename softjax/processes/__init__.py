@@ -5,6 +5,7 @@ from softjax.processes._edm import EDM as EDM
 from softjax.processes._grids import karras_grid as karras_grid
 from softjax.processes._grids import log_grid as log_grid
 from softjax.processes._schedules import AbstractSchedule as AbstractSchedule
+from softjax.processes._schedules import CallableSchedule as CallableSchedule
 from softjax.processes._schedules import ConstantSchedule as ConstantSchedule
 from softjax.processes._schedules import CosineSchedule as CosineSchedule
 from softjax.processes._schedules import LinearSchedule as LinearSchedule

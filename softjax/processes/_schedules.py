@@ -2,8 +2,10 @@ r"""Noise schedules of the VP process: a rate $\beta(t)$ with its integral $B(t)
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -112,6 +114,76 @@ class CosineSchedule(AbstractSchedule):
 
     def _angle(self, t: Time) -> Array:
         return self._speed * (jnp.asarray(t) + self.offset)
+
+
+class CallableSchedule(AbstractSchedule):
+    r"""Any rate: a positive function of one time, smooth or smooth in pieces, on 0 < t <= `t_max`.
+
+    The integral is $t\int_0^1\beta(tu)\,du$ by Gauss-Legendre quadrature on 16 panels of 16 nodes, which keeps its
+    relative precision as t goes to 0: to rounding for a rate that is smooth on the scale t/16, to 3e-3 t of its height
+    for a jump. The inverse is bracketed in (0, `t_max`], bisected, and polished by a Newton step; NaN for an integral that
+    is not reached by `t_max`. A rate may be an `equinox.Module`: gradients with respect to its arrays flow.
+
+    Raises `ValueError` for a rate that is not positive and finite on (0, `t_max`], or not one number per time.
+    """
+
+    function: Callable
+    t_max: Array
+
+    def __init__(self, rate: Callable, t_max: ArrayLike = 20.0):
+        require(callable(rate), f"rate must be a function of the time, got {rate!r}.")
+        self.function = rate
+        self.t_max = _positive("t_max", t_max)
+        shape = jax.eval_shape(rate, jnp.asarray(1.0)).shape
+        require(shape == (), f"rate must return one number for one time, got shape {shape}.")
+        values = concrete(jax.vmap(rate)(self.t_max * jnp.asarray(_NODES, float)))
+        if values is not None:
+            good = np.isfinite(values) & (values > 0)
+            require(
+                bool(np.all(good)),
+                f"rate must be positive and finite on (0, t_max], got {values[np.argmin(good)]:g} near "
+                f"t = {np.asarray(self.t_max) * _NODES[np.argmin(good)]:.3g}; "
+                "CallableSchedule(rate, t_max) sets the end of its range.",
+            )
+
+    def rate(self, t: Time) -> Array:
+        """Noise rate at t."""
+        return self._rates(jnp.asarray(t))
+
+    def integral(self, t: Time) -> Array:
+        """Integral of the rate from 0 to t."""
+        t = jnp.asarray(t)
+        return t * (self._rates(t[..., None] * jnp.asarray(_NODES, t.dtype)) @ jnp.asarray(_WEIGHTS, t.dtype))
+
+    def inverse(self, integral: Time) -> Array:
+        """The time at which the integral has this value; NaN beyond the integral up to `t_max`."""
+        integral = jnp.asarray(integral)
+
+        def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+            low, high = bracket
+            middle = 0.5 * (low + high)
+            below = self.integral(middle) < integral
+            return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+        end = jnp.broadcast_to(self.t_max, integral.shape).astype(integral.dtype)
+        start = jax.lax.fori_loop(0, 64, halve, (jnp.zeros_like(end), end))[1]
+        t = jax.lax.stop_gradient(start)
+        polished = t - (self.integral(t) - integral) / self._rates(t)
+        reached = integral <= self.integral(end) * (1 + 8 * jnp.finfo(end.dtype).eps)
+        return jnp.where(reached, polished, jnp.nan)
+
+    def _rates(self, ts: Array) -> Array:
+        return jax.vmap(self.function)(ts.ravel()).reshape(ts.shape)
+
+
+def _panels(count: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of Gauss-Legendre quadrature on equal panels of (0, 1)."""
+    nodes, weights = np.polynomial.legendre.leggauss(order)
+    left = np.arange(count)[:, None]
+    return ((left + 0.5 * (nodes + 1)) / count).ravel(), np.tile(0.5 * weights / count, count)
+
+
+_NODES, _WEIGHTS = _panels(16, 16)
 
 
 def _positive(name: str, value: ArrayLike) -> Array:

@@ -1,23 +1,35 @@
 r"""The variance-preserving process, $dx = -\tfrac12\beta x\,dt + \sqrt\beta\,dW$ (theory.md section 1; Eqs. 32-35)."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 
 from softjax._types import Array, ArrayLike, Time
 from softjax.processes._base import AbstractProcess
-from softjax.processes._schedules import AbstractSchedule, ConstantSchedule, CosineSchedule, LinearSchedule
+from softjax.processes._schedules import (
+    AbstractSchedule,
+    CallableSchedule,
+    ConstantSchedule,
+    CosineSchedule,
+    LinearSchedule,
+)
 
 
 class VP(AbstractProcess):
     r"""Variance-preserving diffusion: $\alpha = e^{-B/2}$, $\sigma^2 = 1 - e^{-B}$, $B(t) = \int_0^t\beta$.
 
     `VP(beta=1.0)` is the constant rate of the paper; `VP.linear` and `VP.cosine` are the usual schedules, and
-    any `AbstractSchedule` may be given as `beta`.
+    any `AbstractSchedule` may be given as `beta`. A function of the time is taken for the rate of a
+    `CallableSchedule` on 0 < t <= 20.
     """
 
     schedule: AbstractSchedule
 
-    def __init__(self, beta: ArrayLike | AbstractSchedule = 1.0):
-        self.schedule = beta if isinstance(beta, AbstractSchedule) else ConstantSchedule(beta)
+    def __init__(self, beta: ArrayLike | AbstractSchedule | Callable = 1.0):
+        if isinstance(beta, AbstractSchedule):
+            self.schedule = beta
+        else:
+            self.schedule = CallableSchedule(beta) if callable(beta) else ConstantSchedule(beta)
 
     @classmethod
     def linear(cls, beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, t_max: ArrayLike = 1.0) -> "VP":

@@ -22,6 +22,11 @@ def wavevectors(shape: Sequence[int]) -> np.ndarray:
     return 2 * np.pi * integer_wavevectors(shape) / np.asarray(shape)
 
 
+def wavevector_lengths(shape: Sequence[int]) -> np.ndarray:
+    """Length of each wavevector in units of 2 pi / max(shape), (*shape), FFT order: rounded, its isotropic shell."""
+    return np.linalg.norm(integer_wavevectors(shape) * max(shape) / np.asarray(shape), axis=-1)
+
+
 def displacements(shape: Sequence[int]) -> np.ndarray:
     """Shortest periodic displacement of each site from the origin, in sites, shape (*shape, ndim)."""
     return integer_wavevectors(shape)

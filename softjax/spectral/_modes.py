@@ -13,7 +13,7 @@ import numpy as np
 
 from softjax._checks import require, require_lattice, require_option
 from softjax._types import Array, Float, Int
-from softjax.spectral._lattice import integer_wavevectors
+from softjax.spectral._lattice import integer_wavevectors, wavevector_lengths
 
 
 class FourierModes(eqx.Module):
@@ -38,7 +38,7 @@ class FourierModes(eqx.Module):
     def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
         """Average of one value per direction over the directions of each shell."""
         members = (self.shells == jnp.arange(self.num_shells, dtype=self.shells.dtype)[:, None]).astype(values.dtype)
-        return members @ values / jnp.sum(members, axis=1)
+        return jnp.sum(members * values, axis=1) / jnp.sum(members, axis=1)
 
 
 def fourier_modes(
@@ -81,7 +81,7 @@ def _axis_modes(shape: Sequence[int], max_shell: int) -> tuple[np.ndarray, np.nd
 
 def _isotropic_modes(shape: Sequence[int], max_shell: int) -> tuple[np.ndarray, np.ndarray]:
     numbers = integer_wavevectors(shape).reshape(-1, len(shape))
-    length = np.linalg.norm(numbers * max(shape) / np.asarray(shape), axis=1)
+    length = wavevector_lengths(shape).ravel()
     shells = np.rint(length).astype(int)
     mirrored = np.where(2 * numbers == -np.asarray(shape), numbers, -numbers)  # -n, with Nyquist equal to itself
     keep = (shells <= max_shell) & np.asarray([tuple(n) >= tuple(m) for n, m in zip(numbers, mirrored, strict=True)])

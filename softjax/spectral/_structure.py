@@ -1,20 +1,33 @@
-r"""Structure factors, and Gaussian random fields that have a given one."""
+r"""Structure factors and spectral content, and Gaussian random fields that have a given one."""
 
 from collections.abc import Sequence
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
 from softjax._checks import require, require_lattice
-from softjax._types import Array, Configuration, Float, PRNGKeyArray
-from softjax.spectral._lattice import wavevectors
+from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
+from softjax.spectral._lattice import wavevector_lengths, wavevectors
 
 
 def structure_factor(x: Configuration) -> Float[Array, "..."]:
     r"""$S(k) = |\hat x(k)|^2 / N$ of one configuration, shape (*lattice), in FFT order; 1 for unit white noise."""
     require_lattice("x", x.shape)
     return jnp.abs(jnp.fft.fftn(x)) ** 2 / x.size
+
+
+def spectral_content(v: Float[Array, "..."] | Complex[Array, "..."]) -> Float[Array, " shells"]:
+    r"""Power of one mode in each isotropic shell, the corner of the Brillouin zone included; real or complex `v`.
+
+    The shells are those of `fourier_modes(kind="isotropic")`. `v` has shape (*lattice); the powers add up to
+    $\|v\|^2$, 1 for an eigenvector. Many modes are `jax.vmap`; for modes with channels, sum over the channels.
+    """
+    require_lattice("v", v.shape)
+    shells = np.rint(wavevector_lengths(v.shape)).astype(int).ravel()
+    power = jnp.abs(jnp.fft.fftn(v, norm="ortho")) ** 2
+    return jax.ops.segment_sum(power.ravel(), shells, num_segments=int(shells.max()) + 1)
 
 
 def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> Float[Array, "..."]:

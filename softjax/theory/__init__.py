@@ -1,9 +1,29 @@
-"""Closed forms for the reverse drift's linear stability (theory.md sections 2 and 3)."""
+"""Closed forms and closures for the reverse drift's stability (theory.md sections 2 to 4; App. B.1)."""
 
+from softjax.theory._closures import mean_slope as mean_slope
 from softjax.theory._critical import critical_noise_variance as critical_noise_variance
 from softjax.theory._critical import critical_time as critical_time
 from softjax.theory._critical import dictionary_critical_time as dictionary_critical_time
+from softjax.theory._hartree import Hartree as Hartree
+from softjax.theory._hartree import hartree as hartree
+from softjax.theory._landau import LandauModel as LandauModel
+from softjax.theory._landau import landau_coefficients as landau_coefficients
+from softjax.theory._landau import long_wave_expansion as long_wave_expansion
+from softjax.theory._landau import one_loop_mass as one_loop_mass
+from softjax.theory._landau import patch_variance as patch_variance
+from softjax.theory._pitchfork import BifurcationDiagram as BifurcationDiagram
+from softjax.theory._pitchfork import bifurcation_diagram as bifurcation_diagram
+from softjax.theory._pitchfork import pitchfork_equilibrium as pitchfork_equilibrium
+from softjax.theory._pitchfork import pitchfork_near_onset as pitchfork_near_onset
+from softjax.theory._prototypes import PrototypeSpectrum as PrototypeSpectrum
+from softjax.theory._prototypes import prototype_critical_times as prototype_critical_times
+from softjax.theory._prototypes import prototype_spectrum as prototype_spectrum
+from softjax.theory._soft_modes import SoftModes as SoftModes
+from softjax.theory._soft_modes import classify_soft_modes as classify_soft_modes
+from softjax.theory._speciation import speciation_time as speciation_time
+from softjax.theory._speciation import two_cloud_agreement as two_cloud_agreement
 from softjax.theory._spectra import dictionary_spectrum as dictionary_spectrum
+from softjax.theory._spectra import flow_growth_rate as flow_growth_rate
 from softjax.theory._spectra import neighbourhood_spectrum as neighbourhood_spectrum
 from softjax.theory._spectra import patch_spectrum as patch_spectrum
 from softjax.theory._spectra import two_pattern_eigenvalues as two_pattern_eigenvalues

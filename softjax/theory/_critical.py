@@ -7,16 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require
 from softjax._types import Array, Float, Time
 from softjax.fields import PatchDictionary
 from softjax.processes import EDM, AbstractProcess
-from softjax.theory._spectra import covariance_spectrum
+from softjax.theory._spectra import covariance_spectrum, require_volume
 
 
 def critical_noise_variance(patch_volume: Time | int) -> Float[Array, ""]:
     r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood."""
-    p = _require_volume(patch_volume)
+    p = require_volume(patch_volume)
     return 2 * p / (1 + p + jnp.sqrt(1 + p**2))  # the same number, without cancellation at large P
 
 
@@ -27,7 +26,7 @@ def critical_time(process: AbstractProcess, patch_volume: Time | int) -> Float[A
     constant rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. `patch_volume` is P,
     the number of sites in the neighbourhood. Raises `ValueError` for P < 1.
     """
-    return process.from_noise_to_signal(_softest_ratio(process, _require_volume(patch_volume)))
+    return process.from_noise_to_signal(softest_ratio(process, require_volume(patch_volume)))
 
 
 @eqx.filter_jit
@@ -43,7 +42,7 @@ def dictionary_critical_time(
     def excess(log_ratio: Array) -> Array:
         t = process.from_noise_to_signal(jnp.exp(log_ratio))
         top = jnp.max(covariance_spectrum(dictionary, process, t, shape).real)
-        return _softest_ratio(process, top) - jnp.exp(log_ratio)
+        return softest_ratio(process, top) - jnp.exp(log_ratio)
 
     def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bracket
@@ -60,17 +59,10 @@ def dictionary_critical_time(
     return jnp.where(last >= 0, t, jnp.nan)
 
 
-def _softest_ratio(process: AbstractProcess, covariance: Array) -> Array:
+def softest_ratio(process: AbstractProcess, covariance: Array) -> Array:
     """The ratio sigma/alpha at which a mode of this covariance is marginal; 0 if it is stable at all times."""
-    positive = jnp.maximum(covariance, 0)
-    if isinstance(process, EDM):
-        return jnp.sqrt(positive)
+    unstable = covariance > 0
+    c = jnp.where(unstable, covariance, 1)  # no square root of 0, whose derivative is infinite
     # From exp(arcsinh P) - 1 = P + P^2 / (1 + sqrt(1 + P^2)), which is (sigma/alpha)^2 at the critical time.
-    return jnp.sqrt(positive + positive**2 / (1 + jnp.sqrt(1 + positive**2)))
-
-
-def _require_volume(patch_volume: Time | int) -> Array:
-    volume = concrete(patch_volume)
-    if volume is not None:
-        require(bool(np.all(volume >= 1)), f"patch_volume must be at least 1, got {patch_volume}.")
-    return 1.0 * jnp.asarray(patch_volume)  # a count is often an integer, whose square would overflow
+    squared = c if isinstance(process, EDM) else c + c**2 / (1 + jnp.sqrt(1 + c**2))
+    return jnp.where(unstable, jnp.sqrt(squared), 0)

@@ -6,17 +6,16 @@ $\beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat C]$.
 """
 
 from collections.abc import Sequence
-from itertools import product
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice
+from softjax._checks import concrete, require, require_lattice, require_positive
 from softjax._types import Array, Complex, Float, Time
 from softjax.fields import PatchDictionary
-from softjax.processes import AbstractProcess
-from softjax.spectral import wavevectors
+from softjax.processes import VP, AbstractProcess
+from softjax.theory._neighbourhood import Neighbourhood, neighbourhood_offsets, neighbourhood_symbol
 
 
 def two_pattern_eigenvalues(
@@ -25,29 +24,51 @@ def two_pattern_eigenvalues(
     r"""Eigenvalues of the global two-pattern score at x = 0, Eq. (4): (transverse, along y).
 
     The transverse one, $\beta(\tfrac12 - 1/\sigma^2)$, is (N - 1)-fold; the other adds
-    $\beta\alpha^2\|y\|^2/\sigma^4$. `squared_norm` is $\|y\|^2$: N for a ±1 pattern on N sites.
+    $\beta\alpha^2\|y\|^2/\sigma^4$. `squared_norm` is $\|y\|^2$: N for a ±1 pattern on N sites. Raises
+    `ValueError` for a time that is not positive.
     """
-    return _growth_rate(process, t, jnp.zeros(())), _growth_rate(process, t, jnp.asarray(squared_norm))
+    require_positive("t", t)
+    return linear_growth_rate(process, t, jnp.zeros(())), linear_growth_rate(process, t, jnp.asarray(squared_norm))
 
 
-def neighbourhood_spectrum(patch_size: int, shape: Sequence[int]) -> Float[Array, "..."]:
-    r"""$\hat W(k) = \prod_a \sin(wk_a/2)/\sin(k_a/2)$ of the hypercubic neighbourhood, Eq. (16).
+def neighbourhood_spectrum(
+    patch_size: Neighbourhood, shape: Sequence[int]
+) -> Float[Array, "..."] | Complex[Array, "..."]:
+    r"""$\hat W(k) = \sum_{r\in N}e^{ik\cdot r}$ of a neighbourhood, Eq. (15), in one to three dimensions.
 
-    Shape (*shape), FFT order. Raises `ValueError` for an even patch size.
+    `patch_size` is the odd side w of a hypercube, for which $\hat W = \prod_a \sin(wk_a/2)/\sin(k_a/2)$, Eq. (16); a tuple of
+    odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a mask
+    that is not even in r. Raises `ValueError` for even sides and empty masks.
     """
-    require(patch_size >= 1 and patch_size % 2 == 1, f"patch_size must be odd, got {patch_size}.")
-    half = 0.5 * wavevectors(shape)
-    # sin(w k/2)/sin(k/2) as a sum of cosines: no 0/0 at k = 0
-    axes = [1 + 2 * sum(np.cos(2 * r * half[..., a]) for r in range(1, patch_size // 2 + 1)) for a in range(len(shape))]
-    return jnp.asarray(np.prod(np.broadcast_arrays(*axes), axis=0) * np.ones(tuple(shape)), float)
+    symbol = neighbourhood_symbol(patch_size, shape)
+    return jnp.asarray(symbol, complex if np.iscomplexobj(symbol) else float)
 
 
-def patch_spectrum(process: AbstractProcess, t: Time, patch_size: int, shape: Sequence[int]) -> Float[Array, "..."]:
+def patch_spectrum(
+    process: AbstractProcess, t: Time, patch_size: Neighbourhood, shape: Sequence[int]
+) -> Float[Array, "..."] | Complex[Array, "..."]:
     r"""Growth rate of every plane wave of the two-pattern patch model at x = 0, Eqs. (15), (16).
 
-    Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP.
+    Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP. `patch_size` is any
+    neighbourhood that `neighbourhood_spectrum` takes. Raises `ValueError` for times that are not positive.
     """
-    return _growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
+    require_positive("t", t)
+    return linear_growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
+
+
+def flow_growth_rate(process: AbstractProcess, t: Time, patch_volume: Time | int) -> Float[Array, ""]:
+    r"""Growth rate of the patch model's uniform mode at x = 0 under the probability flow, per unit of t.
+
+    Under VP $\tfrac12\beta(1 - 1/\sigma^2 + \alpha^2P/\sigma^4) = \tfrac12\beta\alpha^2(P - \sigma^2)/\sigma^4$: positive at every t for
+    P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and no further). Under EDM,
+    whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. Raises `ValueError` for P < 1 or
+    t <= 0.
+    """
+    require_positive("t", t)
+    volume = require_volume(patch_volume)
+    alpha2, variance = process.alpha(t) ** 2, process.sigma(t) ** 2
+    excess = volume - 1 + alpha2 if isinstance(process, VP) else volume - variance / alpha2  # P - sigma^2 under both
+    return 0.5 * process.beta(t) * alpha2 * excess / variance**2
 
 
 def dictionary_spectrum(
@@ -58,9 +79,10 @@ def dictionary_spectrum(
     Shape (*shape), FFT order. $\hat C(k) = \sum_r C(r)e^{ik\cdot r}$ with C(r) the covariance of the centre with
     site r of the patch, under the priors weighted with $e^{-\alpha^2\|y\|^2/2\sigma^2}$ when norms differ. C is in
     general not even, hence the imaginary part: the patch score is not a gradient field.
-    Raises `ValueError` for patches that do not fit.
+    Raises `ValueError` for patches that do not fit and times that are not positive.
     """
-    return _growth_rate(process, t, covariance_spectrum(dictionary, process, t, shape))
+    require_positive("t", t)
+    return linear_growth_rate(process, t, covariance_spectrum(dictionary, process, t, shape))
 
 
 def covariance_spectrum(
@@ -73,18 +95,32 @@ def covariance_spectrum(
         all(side <= length for side, length in zip(patch, shape, strict=True)),
         f"the patch, {patch}, must fit on the lattice, {tuple(shape)}.",
     )
-    alpha, variance = process.alpha(t), process.sigma(t) ** 2
-    weights = jax.nn.softmax(dictionary.log_prior - 0.5 * alpha**2 / variance * dictionary.squared_norms)
-    deviations = dictionary.patterns - jnp.tensordot(weights, dictionary.patterns, 1)
-    centres = deviations[(slice(None), *(side // 2 for side in patch))]
-    covariance = jnp.tensordot(weights * centres, deviations, 1)
-    offsets = np.asarray(list(product(*(range(-(side // 2), side // 2 + 1) for side in patch))))
+    covariance = posterior_covariance(dictionary, process, t)
+    offsets = neighbourhood_offsets(patch, len(patch))
     on_lattice = jnp.zeros(tuple(shape), covariance.dtype)
     on_lattice = on_lattice.at[tuple((offsets % np.asarray(shape)).T)].add(covariance.ravel())
     return jnp.conj(jnp.fft.fftn(on_lattice))
 
 
-def _growth_rate(process: AbstractProcess, t: Time, covariance: Array) -> Array:
+def posterior_covariance(dictionary: PatchDictionary, process: AbstractProcess, t: Time) -> Float[Array, "..."]:
+    """Covariance C(r) of the centre with every site of the patch, given x = 0, shape (*patch)."""
+    alpha, variance = process.alpha(t), process.sigma(t) ** 2
+    weights = jax.nn.softmax(dictionary.log_prior - 0.5 * alpha**2 / variance * dictionary.squared_norms)
+    deviations = dictionary.patterns - jnp.tensordot(weights, dictionary.patterns, 1)
+    centres = deviations[(slice(None), *(side // 2 for side in dictionary.patch_shape))]
+    return jnp.tensordot(weights * centres, deviations, 1)
+
+
+def linear_growth_rate(process: AbstractProcess, t: Time, covariance: Array) -> Array:
+    """Of the probed drift, for modes with these values of the transformed posterior covariance."""
     variance = process.sigma(t) ** 2
     signal = process.alpha(t) ** 2 / variance**2
     return process.damping(t) + process.drift_weight(t) * (signal * covariance - 1 / variance)
+
+
+def require_volume(patch_volume: Time | int) -> Array:
+    """The number of sites P as a real array; `ValueError` for P < 1."""
+    volume = concrete(patch_volume)
+    if volume is not None:
+        require(bool(np.all(volume >= 1)), f"patch_volume must be at least 1, got {patch_volume}.")
+    return 1.0 * jnp.asarray(patch_volume)  # a count is often an integer, whose square would overflow

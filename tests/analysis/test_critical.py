@@ -153,3 +153,14 @@ def test_key_decides_the_interval_and_nothing_else(estimate):
 def test_bad_requests_are_refused(estimate, curves, options, message):
     with pytest.raises(ValueError, match=message):
         estimate(TS, curves, key=jr.key(0), **options)
+
+
+def test_a_window_keeps_the_search_from_late_spikes():
+    ts = sj.log_grid(6.0, 1e-2, 200)
+    bump = jnp.exp(-(((jnp.log(ts) - jnp.log(3.0)) / 0.3) ** 2))
+    curves = jnp.stack([bump, bump, bump]).at[:, 180].set(5.0)
+    assert float(sj.critical_point(ts, curves, key=jr.key(0)).location) < 0.1
+    found = sj.critical_point(ts, curves, key=jr.key(0), window=(1.0, 6.0))
+    assert float(found.location) == pytest.approx(3.0, rel=1e-3)
+    with pytest.raises(ValueError, match="at least three"):
+        sj.critical_point(ts, curves, key=jr.key(0), window=(7.0, 8.0))

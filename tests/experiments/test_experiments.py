@@ -137,7 +137,7 @@ def test_patch_figure_has_the_paper_s_panels(patch_data, quantity, tmp_path):
     assert len(pictures) == 10 + 8
     assert len(panels) == 3
     assert all("t" in panel.get_xlabel() and panel.get_ylabel() for panel in panels)
-    assert panels[0].lines[0].get_xdata()[0] == pytest.approx(6.0)
+    assert np.asarray(panels[0].lines[0].get_xdata())[0] == pytest.approx(6.0)
     assert len([line for line in panels[2].lines if str(line.get_label()).startswith("n = ")]) == 5
 
 

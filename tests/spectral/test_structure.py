@@ -66,7 +66,25 @@ def test_free_field_must_be_stable(mass, stiffness, message):
         free_field_spectrum((4, 4), mass, stiffness)
 
 
-@pytest.mark.parametrize("function", [sj.structure_factor, lambda x: gaussian_random_field(x, key=jr.key(0))])
+@pytest.mark.parametrize(
+    "function", [sj.structure_factor, sj.spectral_content, lambda x: gaussian_random_field(x, key=jr.key(0))]
+)
 def test_a_number_is_no_lattice(function):
     with pytest.raises(ValueError, match="must be a lattice"):
         function(jnp.ones((), FLOAT))
+
+
+@pytest.mark.parametrize("shape", [(9,), (6, 5), (4, 8), (4, 3, 5)])
+def test_spectral_content_adds_up_to_the_squared_norm(shape):
+    x = jr.normal(jr.key(0), shape, FLOAT)
+    assert_close(jnp.sum(sj.spectral_content(x)), np.sum(np.asarray(x, float) ** 2))
+    wave = jax.lax.complex(x, 2 * x)
+    assert_close(sj.spectral_content(wave), 5 * np.asarray(sj.spectral_content(x), float))
+
+
+@pytest.mark.parametrize("shape", [(9,), (6, 5), (8, 8)])
+def test_spectral_content_of_a_fourier_mode_is_its_shell(shape):
+    modes = sj.fourier_modes(shape, min(shape) // 2, "isotropic")
+    content = jax.vmap(sj.spectral_content)(modes.directions)
+    expected = np.asarray(modes.shells)[:, None] == np.arange(content.shape[1])
+    assert_close(content, expected.astype(float), loosen=5)

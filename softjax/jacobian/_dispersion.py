@@ -1,0 +1,131 @@
+r"""Every wavevector at once: the site-averaged kernel of a Jacobian in Fourier space (theory.md section 5).
+
+The phase-averaged Rayleigh quotient of $e^{ik\cdot r}$ is $\lambda(k) = \sum_r K(r)e^{ik\cdot r}$, the transform of
+$K(r) = \frac1N\sum_i J_{i,i+r}$: the eigenvalue, where J is a convolution. Its real part is the growth rate, its
+imaginary part minus the angular frequency. Order and signs are those of `theory.dictionary_spectrum`.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from softjax._checks import require, require_lattice
+from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
+from softjax.jacobian._linearise import Drift, linearise
+
+
+def dispersion(
+    f: Drift, x: Configuration, *, key: PRNGKeyArray, num_probes: int = 16, batch_size: int = 16
+) -> tuple[Complex[Array, "..."], Complex[Array, "..."]]:
+    r"""$\lambda(k)$ of any drift `f` at `x` by random probes, and its standard error; (*lattice) each, in units of 1/t.
+
+    A probe is real noise z with random phases and $|\hat z(k)|^2 = N$ at every k: $\hat z^*(k)(Jz)^\wedge(k)/N$ has the
+    mean $\lambda(k)$, and its variance is the squared length of the k-th row of J in Fourier space without the
+    diagonal. A convolution has none: there a probe is exact.
+
+    `sem.real` and `sem.imag` are the standard errors of the two parts, from the scatter of the probes: few probes
+    have the tails of Student's t. One linearisation serves all; `batch_size` probes run at a time. Probe i depends on
+    the key and i only. Not compiled here, as `mode_response`. Raises `ValueError` for a state that is not finite, a
+    drift of another shape, and fewer than two probes.
+    """
+    _require_batch(batch_size)
+    require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
+    jacobian = linearise(f, x)
+
+    def estimate(index: Array) -> Array:
+        phases = _random_phases(jr.fold_in(key, index), x)
+        z = jnp.fft.ifftn(phases, norm="ortho").real
+        return jnp.conj(phases) * jnp.fft.fftn(jacobian(z), norm="ortho")
+
+    samples = jax.lax.map(estimate, jnp.arange(num_probes), batch_size=batch_size)
+    errors = [jnp.std(part, 0, ddof=1) / float(np.sqrt(num_probes)) for part in (samples.real, samples.imag)]
+    return jnp.mean(samples, 0), jax.lax.complex(*errors)
+
+
+def _random_phases(key: PRNGKeyArray, like: Configuration) -> Complex[Array, "..."]:
+    """Orthonormal spectrum, of modulus 1, of a real field; the mean and the Nyquist modes are 1 or -1."""
+    spectrum = jnp.fft.fftn(jr.normal(key, like.shape, like.dtype))
+    return spectrum / jnp.abs(spectrum).astype(spectrum.dtype)
+
+
+def local_dispersion(
+    f: Drift, x: Configuration, radius: int | Sequence[int], *, batch_size: int = 16
+) -> Complex[Array, "..."]:
+    r"""$\lambda(k)$ of a local drift `f` at `x`, exact at every k; (*lattice), in units of 1/t.
+
+    f at a site may depend on sites within `radius` of it, along each axis or per axis: for a patch field,
+    `patch_size // 2`. What lies beyond is folded into the window, silently; `dispersion` assumes no locality and
+    shows it. For the cost, `batch_size` and what is refused see `local_kernel`.
+    """
+    kernel = local_kernel(f, x, radius, batch_size=batch_size)
+    mean = jnp.mean(kernel, axis=tuple(range(x.ndim, 2 * x.ndim)))
+    places = [_displacements(side, n) % n for side, n in zip(mean.shape, x.shape, strict=True)]
+    return jnp.conj(jnp.fft.fftn(jnp.zeros_like(x).at[np.ix_(*places)].set(mean)))
+
+
+def local_kernel(
+    f: Drift, x: Configuration, radius: int | Sequence[int], *, batch_size: int = 16
+) -> Float[Array, "..."]:
+    r"""The whole Jacobian of a local drift, $K_i(r) = J_{i,i+r}$, as (*window, *lattice), in units of 1/t.
+
+    The window has min(2 radius + 1, L) displacements per axis, the zero one at index side // 2. Sites of one colour are
+    at least a window apart on the periodic lattice, so that the response to all of them at once, a comb, keeps
+    their kernels apart. On L sites $\lceil L/\lfloor L/w\rfloor\rceil$ colours per axis suffice, the fewest possible;
+    there is one Jacobian-vector product per colour, `batch_size` at a time.
+
+    Raises `ValueError` for a state that is not finite, a drift of another shape, and a radius that does not fit.
+    """
+    _require_batch(batch_size)
+    jacobian = linearise(f, x)
+    sides = _window(radius, x.shape)
+    colours = [_colours(n, side) for n, side in zip(x.shape, sides, strict=True)]
+    counts = [int(np.max(colour)) + 1 for colour in colours]
+
+    def response(index: Array) -> Array:
+        wanted = jnp.unravel_index(index, counts)
+        combs = [(jnp.asarray(c) == w).astype(x.dtype) for c, w in zip(colours, wanted, strict=True)]
+        return jacobian(jnp.prod(jnp.stack(jnp.meshgrid(*combs, indexing="ij")), axis=0))
+
+    total = int(np.prod(counts))
+    kernel = jax.lax.map(response, jnp.arange(total), batch_size=batch_size).reshape(*counts, *x.shape)
+    for axis, (colour, side) in enumerate(zip(colours, sides, strict=True)):
+        sites = np.arange(colour.size)
+        source = colour[(sites + _displacements(side, colour.size)[:, None]) % colour.size]
+        by_colour = jnp.moveaxis(kernel, (axis, x.ndim + axis), (0, 1))
+        kernel = jnp.moveaxis(by_colour[source, sites], (0, 1), (axis, x.ndim + axis))
+    return kernel
+
+
+def _require_batch(batch_size: int) -> None:
+    require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}.")
+
+
+def _window(radius: int | Sequence[int], shape: Sequence[int]) -> list[int]:
+    """Displacements per axis."""
+    require_lattice("x", shape)
+    radii = [radius] * len(shape) if isinstance(radius, int) else list(radius)
+    require(
+        len(radii) == len(shape) and all(r >= 0 for r in radii),
+        f"radius must be a number of sites, or one for each of the {len(shape)} axes of x; got {radius}.",
+    )
+    return [min(2 * r + 1, n) for r, n in zip(radii, shape, strict=True)]
+
+
+def _displacements(side: int, length: int) -> np.ndarray:
+    """Displacements of a window, the zero one at index side // 2."""
+    assert side <= length
+    return np.arange(side) - side // 2
+
+
+def _colours(length: int, side: int) -> np.ndarray:
+    """Colour of each site of a periodic axis; sites of one colour are at least `side` apart.
+
+    The axis is cut into as many blocks of at least `side` sites as fit, of sizes that differ by one at most; the
+    colour is the place in the block.
+    """
+    blocks = length // side
+    sizes = length // blocks + (np.arange(blocks) < length % blocks)
+    return np.concatenate([np.arange(size) for size in sizes])

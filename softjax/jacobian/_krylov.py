@@ -1,0 +1,139 @@
+r"""Leading eigenpairs of a drift's Jacobian by Krylov iteration (theory.md section 5).
+
+An orthonormal basis Q is grown by one product $Jq$ at a time (Arnoldi 1951; for a symmetric operator this is
+Lanczos 1950), every product being orthogonalised against the whole basis. The eigenpairs of the projection
+$H = Q^TJQ$ are the Ritz pairs. With b starting vectors in place of one (Ruhe 1979), eigenvalues up to b-fold are
+found with their multiplicity.
+"""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+
+from softjax._checks import require
+from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
+from softjax.jacobian._linearise import Drift, linearise, transpose
+
+_BREAKDOWN = 10.0
+"""A product whose new part is below this many roundings of the operator's norm adds no direction."""
+
+
+class Eigenpairs(eqx.Module):
+    r"""Leading eigenpairs, by decreasing real part. Real for a symmetric operator, complex otherwise.
+
+    * `values`: (num,), in units of 1/t;
+    * `vectors`: (num, *lattice), each of unit Euclidean norm;
+    * `residuals`: (num,), $\|Av - \lambda v\|$ in units of 1/t: for symmetric A, an eigenvalue lies within it.
+    """
+
+    values: Float[Array, " num"] | Complex[Array, " num"]
+    vectors: Float[Array, "num ..."] | Complex[Array, "num ..."]
+    residuals: Float[Array, " num"]
+
+
+def leading_modes(
+    f: Drift,
+    x: Configuration,
+    *,
+    num: int = 8,
+    key: PRNGKeyArray,
+    symmetric: bool = False,
+    num_matvecs: int | None = None,
+    num_starts: int = 1,
+) -> Eigenpairs:
+    r"""The `num` eigenpairs of largest real part of the Jacobian J of `f` at `x`, without assuming any symmetry.
+
+    `symmetric=False` takes J itself, by Jacobian-vector products: asymptotic growth. A complex pair stands as two
+    neighbours, positive imaginary part first. `symmetric=True` takes $\tfrac12(J + J^T)$, by products with J and
+    its transpose: growth of the energy $\|x\|^2$ at this instant, and J's own modes where f is a gradient.
+
+    `num_matvecs` is the number of products and of basis vectors held, by default 10 `num` + 60; at x.size, its
+    largest value, the result is exact. Look at `residuals`, computed anew with the operator: where they are too large,
+    raise it. One random start finds one vector of a degenerate eigenvalue; `num_starts` finds that many.
+
+    `x` has any shape, channels included. Not compiled here, as `mode_response`; CPU and CUDA only for
+    `symmetric=False`. Raises `ValueError` for a state that is not finite, a drift of another shape, and numbers that
+    do not fit: 1 <= num, num_starts <= num_matvecs <= x.size.
+    """
+    jacobian = linearise(f, x)
+    budget = min(x.size, 10 * num + 60) if num_matvecs is None else num_matvecs
+    _require_counts(num, num_starts, budget, x.size)
+    adjoint = transpose(jacobian, x) if symmetric else None
+    apply = jacobian if adjoint is None else lambda v: 0.5 * (jacobian(v) + adjoint(v))
+    basis, projection = _krylov(lambda q: apply(q.reshape(x.shape)).ravel(), x.ravel(), budget, num_starts, key)
+    values, weights = _ritz(projection, symmetric)
+    values, flat = values[:num], weights[:, :num].T @ basis.astype(weights.dtype)
+    lengths = jnp.linalg.norm(flat, axis=1, keepdims=True).astype(flat.dtype)
+    vectors = (flat / lengths).reshape(num, *x.shape)
+    return Eigenpairs(values, vectors, _residuals(apply, values, vectors))
+
+
+def _require_counts(num: int, num_starts: int, num_matvecs: int, size: int) -> None:
+    require(1 <= num <= size, f"num must lie between 1 and the {size} components of x, got {num}.")
+    require(
+        num <= num_matvecs <= size,
+        f"num_matvecs must lie between num = {num} and the {size} components of x, got {num_matvecs}.",
+    )
+    require(1 <= num_starts <= num_matvecs, f"num_starts must lie between 1 and {num_matvecs}, got {num_starts}.")
+
+
+def _krylov(
+    apply: Callable[[Array], Array], like: Array, size: int, starts: int, key: PRNGKeyArray
+) -> tuple[Float[Array, "size sites"], Float[Array, "size size"]]:
+    """Orthonormal basis of the block Krylov space, one vector per row, and the operator's projection on it."""
+    fresh = jr.normal(key, (starts, like.size), like.dtype)
+    basis = jnp.zeros((size + starts, like.size), like.dtype).at[:starts].set(jnp.linalg.qr(fresh.T)[0].T)
+
+    def step(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        basis, projection, norm = carry
+        product = apply(basis[j])
+        norm = jnp.maximum(norm, jnp.linalg.norm(product))
+        remainder, overlap = _orthogonalise(product, basis)
+        length = jnp.linalg.norm(remainder)
+        exhausted = length <= _BREAKDOWN * jnp.finfo(like.dtype).eps * norm
+        # An invariant subspace: go on in a random direction, which the operator does not couple to the ones before.
+        other = jr.normal(jr.fold_in(key, j), like.shape, like.dtype)
+        candidate = jnp.where(exhausted, other, remainder / jnp.where(exhausted, 1, length))
+        unit = _normalise(_orthogonalise(candidate, basis)[0])
+        column = overlap.at[starts + j].set(jnp.where(exhausted, 0, length))
+        return basis.at[starts + j].set(unit), projection.at[:, j].set(column), norm
+
+    empty = (basis, jnp.zeros((size + starts, size), like.dtype), jnp.zeros((), like.dtype))
+    basis, projection, _ = jax.lax.fori_loop(0, size, step, empty)
+    return basis[:size], projection[:size]
+
+
+def _orthogonalise(v: Array, basis: Array) -> tuple[Array, Array]:
+    """What is left of `v` outside the span of the basis, and its components inside; twice is enough."""
+    first = basis @ v
+    v = v - first @ basis
+    second = basis @ v
+    return v - second @ basis, first + second
+
+
+def _normalise(v: Array) -> Array:
+    """`v` at unit length; zero stays zero, as when the basis spans the whole space."""
+    length = jnp.linalg.norm(v)
+    return v / jnp.where(length > 0, length, 1)
+
+
+def _ritz(projection: Float[Array, "size size"], symmetric: bool) -> tuple[Array, Array]:
+    """Eigenvalues of the projection by decreasing real part, and its eigenvectors in columns."""
+    if symmetric:
+        values, vectors = jnp.linalg.eigh(0.5 * (projection + projection.T))
+        return values[::-1], vectors[:, ::-1]
+    values, vectors = jnp.linalg.eig(projection)
+    order = jnp.lexsort((-values.imag, -values.real))
+    return values[order], vectors[:, order]
+
+
+def _residuals(apply: Drift, values: Array, vectors: Array) -> Float[Array, " num"]:
+    """Norm of A v - lambda v, by one more product per real vector."""
+    products = jax.lax.map(apply, vectors.real)
+    if jnp.iscomplexobj(vectors):
+        products = jax.lax.complex(products, jax.lax.map(apply, vectors.imag))
+    difference = products - values.reshape(-1, *(1,) * (vectors.ndim - 1)) * vectors
+    return jnp.linalg.norm(difference.reshape(values.size, -1), axis=1)

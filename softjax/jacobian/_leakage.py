@@ -1,0 +1,46 @@
+r"""How far Fourier modes are from eigenvectors of a drift's Jacobian (theory.md section 5)."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from softjax._checks import require_shape
+from softjax._types import Array, Configuration, Float
+from softjax.jacobian._linearise import Drift, linearise
+from softjax.spectral import FourierModes
+
+
+class ModeLeakage(eqx.Module):
+    r"""What the Jacobian sends out of each mode's own Fourier pair.
+
+    * `leakage`: (shells,), share $\|Jv - PJv\|/\|Jv\|$ of the response, from 0 to 1, mean over the shell's directions;
+    * `direction_leakage`: (modes,), the same per direction;
+    * `direction_residual`: (modes,), $\|Jv - PJv\|$ itself, in units of 1/t.
+    """
+
+    leakage: Float[Array, " shells"]
+    direction_leakage: Float[Array, " modes"]
+    direction_residual: Float[Array, " modes"]
+
+
+def mode_leakage(f: Drift, x: Configuration, modes: FourierModes) -> ModeLeakage:
+    r"""Off-diagonal leakage of the drift `f`, a map (*lattice) -> (*lattice), at `x`, for every direction of `modes`.
+
+    P projects on the cosine and the sine of the direction's wavevector. For a convolution $Jv = PJv$, so that the
+    leakage is 0 up to rounding, whatever the phase speed; a response entirely in other wavevectors has leakage 1, a
+    vanishing one 0. Where $\lambda(k)$ passes through zero the share goes to 1 for any inhomogeneous state: compare
+    `direction_residual` with the gaps of the spectrum there.
+
+    Not compiled here, as `mode_response`. Raises `ValueError` as `mode_response` does.
+    """
+    require_shape("x", x.shape, modes.directions.shape[1:])
+    jv = jax.vmap(linearise(f, x))(modes.directions)
+    axes = tuple(range(1, jv.ndim))
+    spectrum = jnp.fft.fftn(jv, axes=axes, norm="ortho")
+    each = jnp.arange(jv.shape[0])
+    for n in (modes.wavevectors, -modes.wavevectors):
+        spectrum = spectrum.at[(each, *n.T)].set(0)
+    residual = jnp.sqrt(jnp.sum(jnp.abs(spectrum) ** 2, axes))
+    magnitude = jnp.sqrt(jnp.sum(jv**2, axes))
+    leakage = jnp.where(magnitude > 0, residual / jnp.where(magnitude > 0, magnitude, 1), 0)
+    return ModeLeakage(modes.shell_mean(leakage), leakage, residual)
