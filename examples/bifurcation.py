@@ -1,7 +1,8 @@
 """The pitchfork of two patterns, and how it splits for many.
 
 Left: rest points of the projected drift at frozen times, exact and near the onset. The symmetric point is unstable to
-the right of a dot. Right: growth rates of the directions spanned by eight prototypes; each crosses zero at its own time.
+the right of a dot. Right: growth rates of the directions spanned by eight prototypes; each crosses zero at its own
+time.
 """
 
 import jax
@@ -18,9 +19,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrain
 for number, squared_norm in enumerate((9, 49)):
     branches = sj.theory.bifurcation_diagram(process, ts, squared_norm)
     onset = float(sj.theory.critical_time(process, squared_norm))
-    print(
-        f"squared norm {squared_norm}: onset at t = {onset:.3f}, m* = {branches.equilibrium[-1]:.3f} at t = {ts[-1]:.2g}"
-    )
+    final = branches.equilibrium[-1]
+    print(f"squared norm {squared_norm}: onset at t = {onset:.3f}, m* = {final:.3f} at t = {ts[-1]:.2g}")
     broken, near = ts < onset, (ts < onset) & (ts > 0.7 * onset)
     for sign in (1, -1):
         label = f"$|y|^2$ = {squared_norm}" if sign > 0 else None

@@ -1,8 +1,8 @@
 r"""Ginzburg-Landau dynamics of a lattice field (theory.md section 4; Eq. 19).
 
-$\partial_\tau\varphi = r\varphi + \kappa\nabla^2\varphi - u\varphi^3 + \sqrt\beta\,\eta$ in reverse time $\tau = -t$, by an exponential
-splitting: half a step of the cubic term, solved exactly site by site, a step of the linear Langevin equation,
-solved exactly mode by mode with its noise, and half a step of the cubic term. Second order in the step.
+$\partial_\tau\varphi = r\varphi + \kappa\nabla^2\varphi - u\varphi^3 + \sqrt\beta\,\eta$ in reverse time $\tau = -t$,
+by an exponential splitting: half a step of the cubic term, solved exactly site by site, a step of the linear Langevin
+equation, solved exactly mode by mode with its noise, and half a step of the cubic term. Second order in the step.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,9 +58,9 @@ def simulate_landau(
 ) -> Trajectory:
     r"""Integrate the Ginzburg-Landau equation, Eq. (19), over the decreasing grid `ts`, from noise to data.
 
-    `coefficients` are fixed, or a function of t (`softjax.theory.LandauModel` takes them from a process); with fixed ones
-    only differences of `ts` matter. Give `x0`, shape (*lattice), or `shape` to start from unit white noise.
-    The Laplacian is the lattice's, $-\sum_a 4\sin^2(k_a/2)$. `observe(t, x)` is called on every grid point.
+    `coefficients` are fixed, or a function of t (`softjax.theory.LandauModel` takes them from a process); with fixed
+    ones only differences of `ts` matter. Give `x0`, shape (*lattice), or `shape` to start from unit white noise. The
+    Laplacian is the lattice's, $-\sum_a 4\sin^2(k_a/2)$. `observe(t, x)` is called on every grid point.
 
     Without the cubic term every Fourier mode is an Ornstein-Uhlenbeck process and exact for any step; for
     coefficients that depend on time up to their variation within a quarter of a step. With it the error is of second
@@ -107,9 +107,12 @@ def _run(
 
 
 def _step(coefficients: Coefficients, t: Array, h: Array, x: Configuration, noise: Array) -> Configuration:
-    fixed = isinstance(coefficients, LandauCoefficients)
-    at_nodes = [coefficients if fixed else coefficients(t - h * (0.5 + node)) for node in _NODES]
-    cubic = h * sum(weight * c.quartic for weight, c in zip(_WEIGHTS, at_nodes, strict=True))
+    if isinstance(coefficients, LandauCoefficients):
+        at_nodes = [coefficients] * len(_NODES)
+    else:
+        at_nodes = [coefficients(t - h * (0.5 + node)) for node in _NODES]
+    at_nodes = jax.tree.map(lambda value: value.astype(x.dtype), at_nodes)
+    cubic = h * jnp.sum(jnp.stack([weight * c.quartic for weight, c in zip(_WEIGHTS, at_nodes, strict=True)]))
     growth, variance = _ornstein_uhlenbeck(at_nodes, h, x.shape)
     x = _decay(0.5 * cubic, x)
     modes, added = jnp.fft.rfftn(x), jnp.fft.rfftn(noise)

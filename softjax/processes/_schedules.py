@@ -121,8 +121,8 @@ class CallableSchedule(AbstractSchedule):
 
     The integral is $t\int_0^1\beta(tu)\,du$ by Gauss-Legendre quadrature on 16 panels of 16 nodes, which keeps its
     relative precision as t goes to 0: to rounding for a rate that is smooth on the scale t/16, to 3e-3 t of its height
-    for a jump. The inverse is bracketed in (0, `t_max`], bisected, and polished by a Newton step; NaN for an integral that
-    is not reached by `t_max`. A rate may be an `equinox.Module`: gradients with respect to its arrays flow.
+    for a jump. The inverse is bracketed in (0, `t_max`], bisected, and polished by a Newton step; NaN for an integral
+    that is not reached by `t_max`. A rate may be an `equinox.Module`: gradients with respect to its arrays flow.
 
     Raises `ValueError` for a rate that is not positive and finite on (0, `t_max`], or not one number per time.
     """

@@ -43,7 +43,7 @@ class AbstractClosure(eqx.Module):
 
     @abstractmethod
     def __call__(self, alpha: Array, variance: Array, mean: Array, structure_factor: Array) -> Averages:
-        r"""Averages at signal scale $\alpha$, noise variance $\sigma^2$, and states with this mean and structure factor."""
+        r"""Averages at signal $\alpha$ and noise variance $\sigma^2$, over states of this mean and structure factor."""
 
 
 class TwoPatternClosure(AbstractClosure):
@@ -70,8 +70,8 @@ class TwoPatternClosure(AbstractClosure):
 class DictionaryClosure(AbstractClosure):
     r"""Any dictionary: quasi-Monte-Carlo over the Gaussian evidence of its B patterns (one per mirror pair).
 
-    The evidence has the covariance $y_a\Sigma y_b^T = \frac1N\sum_k\hat y_a\hat y_b^*S$; its averages run over `normals`,
-    (replicas, points, B), an additive recurrence shifted at random for each replica, and its mirror image.
+    The evidence has the covariance $y_a\Sigma y_b^T = \frac1N\sum_k\hat y_a\hat y_b^*S$; its averages run over
+    `normals`, (replicas, points, B), an additive recurrence shifted at random for each replica, and its mirror image.
     """
 
     dictionary: PatchDictionary
@@ -101,16 +101,18 @@ class DictionaryClosure(AbstractClosure):
         pulls, denoised = jax.vmap(lambda e: self._posterior(alpha, variance, e))(overlaps)
         zero_modes = pulls @ at_zero
         covariance = jnp.tensordot(jnp.mean(pulls, 0), self.transforms[0], 1)
-        return Averages(covariance, jnp.std(zero_modes, ddof=1) / np.sqrt(len(pulls)), jnp.mean(denoised))
+        return Averages(covariance, jnp.std(zero_modes, ddof=1) / len(pulls) ** 0.5, jnp.mean(denoised))
+
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        """Every pattern with its mirror, or with itself."""
+        return [(m, m if mirror is None else mirror) for m, mirror in enumerate(self.dictionary.mirrors)]
 
     def _posterior(self, alpha: Array, variance: Array, overlaps: Array) -> tuple[Array, Array]:
         """Mean over points of the weight with which each representative enters the covariance, (B,), and of D."""
         members = _representatives(self.dictionary)
-        mirrors = self.dictionary.mirrors
-        owner = np.asarray(
-            [members.index(m) if m in members else members.index(mirrors[m]) for m in range(len(mirrors))]
-        )
-        sign = jnp.asarray([1.0 if m in members else -1.0 for m in range(len(mirrors))], overlaps.dtype)
+        owner = np.asarray([members.index(m if m in members else mirror) for m, mirror in self._pairs])
+        sign = jnp.asarray([1.0 if m in members else -1.0 for m, _ in self._pairs], overlaps.dtype)
         norms = self.dictionary.squared_norms
         bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
         p = jax.nn.softmax(alpha / variance * sign * overlaps[:, owner] + bias)
@@ -123,8 +125,8 @@ class DictionaryClosure(AbstractClosure):
 def mean_slope(c: Array) -> Float[Array, ""]:
     r"""$E[\mathrm{sech}^2(cz)]$ over standard normal z, for c >= 0, to rounding for every c.
 
-    Trapezoidal rule in $u = z\sqrt{1 + c^2}$: the integrand is analytic in the strip $|\mathrm{Im}\,u| < \pi/2$ and decays
-    on the scale 1 for every c, so that the error of step h is of order $e^{-\pi^2/h}$; h = 1/5, up to |u| = 20.
+    Trapezoidal rule in $u = z\sqrt{1 + c^2}$: the integrand is analytic in the strip $|\mathrm{Im}\,u| < \pi/2$ and
+    decays on the scale 1 for every c, so that the error of step h is of order $e^{-\pi^2/h}$; h = 1/5, up to |u| = 20.
     """
     return _normal_mean(lambda slope: slope, jnp.asarray(c))
 
@@ -152,7 +154,7 @@ def _representatives(dictionary: PatchDictionary) -> list[int]:
 
 
 def _transforms(patterns: Array, shape: Sequence[int]) -> Float[Array, "2 B ..."]:
-    r"""Real and imaginary part of $\hat y(k) = \sum_r y(r)e^{ik\cdot r}$ of each pattern, (2, B, *lattice), FFT order."""
+    r"""Real and imaginary parts of $\sum_r y(r)e^{ik\cdot r}$ of each pattern, (2, B, *lattice), in FFT order."""
     offsets = neighbourhood_offsets(patterns.shape[1:], patterns.ndim - 1)
     on_lattice = jnp.zeros((patterns.shape[0], *shape), patterns.dtype)
     sites = tuple((offsets % np.asarray(shape)).T)

@@ -1,9 +1,9 @@
 r"""Self-consistent Gaussian (Hartree) closure of the reverse SDE (theory.md section 4).
 
-The state is treated as a Gaussian field with mean $\mu$ and structure factor S(k). In reverse time
-$\tau = -t$, with a the damping, $dS/d\tau = 2\lambda S + \beta$ and
-$\lambda(k) = a + \beta(-1/\sigma^2 + (\alpha^2/\sigma^4)\hat C(k))$, where $\hat C$ is the posterior covariance averaged over
-that field: fluctuations weaken the coupling, and the uniform mode turns unstable later than in mean field.
+The state is treated as a Gaussian field with mean $\mu$ and structure factor S(k). In reverse time $\tau = -t$, with a
+the damping, $dS/d\tau = 2\lambda S + \beta$ and $\lambda(k) = a + \beta(-1/\sigma^2 + (\alpha^2/\sigma^4)\hat C(k))$,
+where $\hat C$ is the posterior covariance averaged over that field: fluctuations weaken the coupling, and the uniform
+mode turns unstable later than in mean field.
 """
 
 from collections.abc import Sequence
@@ -66,10 +66,10 @@ def hartree(
     r"""Gaussian closure of the patch model's reverse SDE on the lattice `shape`, from white noise at `ts[0]`.
 
     `patch_size` is the neighbourhood of the two-pattern model (an odd side, a tuple of sides, a boolean mask), whose
-    average is exact to rounding, or a `PatchDictionary`, whose average over the Gaussian evidence is a quasi-Monte-Carlo
-    sum of `num_samples` fixed points in 8 shifted replicas: `standard_error`. `ts` is a decreasing grid of positive
-    times. S(k, t) is integrated with diffrax (Tsit5, adaptive), from the `prior_scale` of the process, forward in
-    -t. The critical time is the root of the growth rate on the cubic interpolant of S between grid points.
+    average is exact to rounding, or a `PatchDictionary`, whose average over the Gaussian evidence is a
+    quasi-Monte-Carlo sum of `num_samples` fixed points in 8 shifted replicas: `standard_error`. `ts` is a decreasing
+    grid of positive times. S(k, t) is integrated with diffrax (Tsit5, adaptive), from the `prior_scale` of the process,
+    forward in -t. The critical time is the root of the growth rate on the cubic interpolant of S between grid points.
 
     Differentiable in reverse mode. Raises `ValueError` for grids that do not decrease to a positive time, and
     neighbourhoods that do not fit; `FloatingPointError` when the integration fails (outside `jit` only).
@@ -101,8 +101,8 @@ class _Flow(eqx.Module):
         variance = self.process.sigma(t) ** 2
         return self.process.damping(t) + weight * (self.process.alpha(t) ** 2 / variance * covariance - 1) / variance
 
-    def __call__(self, s: Array, state: tuple[Array, Array], args: None = None) -> tuple[Array, Array]:
-        t = -jnp.asarray(s)
+    def __call__(self, s: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        t = -s
         found, beta = self.averages(t, state), self.process.beta(t)
         pull = (self.process.alpha(t) * found.denoised - state[0]) / self.process.sigma(t) ** 2
         change = self.process.damping(t) * state[0] + beta * pull
@@ -124,7 +124,7 @@ def _hartree(process: AbstractProcess, ts: Times, closure: AbstractClosure, shap
     start = (jnp.zeros((), ts.dtype), jnp.ones(shape, ts.dtype) * process.prior_scale(ts[0]) ** 2)
     tolerance = max(1e-8, 80 * float(jnp.finfo(ts.dtype).eps))
     solution = dfx.diffeqsolve(
-        dfx.ODETerm(flow),
+        dfx.ODETerm(lambda s, state, args: flow(jnp.asarray(s), state)),
         dfx.Tsit5(),
         -ts[0],
         -ts[-1],
@@ -174,9 +174,12 @@ def _interpolant(flow: _Flow, ts: Times, states: tuple[Array, Array], index: Arr
 
     def state(f: Array) -> tuple[Array, tuple[Array, Array]]:
         weights = ((1 + 2 * f) * (1 - f) ** 2, f**2 * (3 - 2 * f), step * f * (1 - f) ** 2, -step * f**2 * (1 - f))
-        leaves = zip(ends[0][1], ends[1][1], slopes[0], slopes[1], strict=True)
-        mean, structure_factor = (sum(w * leaf for w, leaf in zip(weights, four, strict=True)) for four in leaves)
-        return ends[0][0] - f * step, (mean, structure_factor)
+        knots = (ends[0][1], ends[1][1], slopes[0], slopes[1])
+
+        def mix(part: int) -> Array:
+            return jnp.sum(jnp.stack([w * knot[part] for w, knot in zip(weights, knots, strict=True)]), axis=0)
+
+        return ends[0][0] - f * step, (mix(0), mix(1))
 
     return state
 

@@ -23,8 +23,8 @@ def landau_coefficients(
     r"""Coefficients of the coarse-grained two-pattern patch model, Eqs. (19), (23)-(25), per unit of t.
 
     * `.mass` $r = \beta(\tfrac12 - 1/\sigma^2 + \alpha^2P/\sigma^4)$;
-    * `.stiffness` $\kappa = \beta(\alpha^2/\sigma^4)\tfrac12\sum_{r\in N}r_a^2$ in sites squared: for a hypercube one number,
-      $\beta\alpha^2PR(R + 1)/6\sigma^4$, else (ndim,), one per axis;
+    * `.stiffness` $\kappa = \beta(\alpha^2/\sigma^4)\tfrac12\sum_{r\in N}r_a^2$ in sites squared: for a hypercube one
+      number, $\beta\alpha^2PR(R + 1)/6\sigma^4$, else (ndim,), one per axis;
     * `.quartic` $u = \beta\alpha^4P^3/3\sigma^8$; `.noise` $\beta$.
 
     `patch_size` is an odd side, a tuple of sides or a boolean mask. With `variance` v, that of the patch mean, the
@@ -52,9 +52,9 @@ def long_wave_expansion(
 ) -> tuple[Float[Array, ""], Float[Array, " ndim"]]:
     r"""Mass and stiffness of $\mathrm{Re}\,\lambda(k) = r - \sum_a\kappa_ak_a^2 + \dots$ at x = 0, Eq. (18).
 
-    $\kappa_a = \beta(\alpha^2/\sigma^4)\tfrac12\sum_r C(r)r_a^2$, where C is 1 on the neighbourhood of the two-pattern model, and the
-    covariance of a dictionary. Returns r, per unit of t, and (ndim,) values in sites squared per unit of t, along the
-    axes; `ndim` is for a neighbourhood. Raises `ValueError` for times that are not positive.
+    $\kappa_a = \beta(\alpha^2/\sigma^4)\tfrac12\sum_r C(r)r_a^2$, where C is 1 on the neighbourhood of the two-pattern
+    model, and the covariance of a dictionary. Returns r, per unit of t, and (ndim,) values in sites squared per unit of
+    t, along the axes; `ndim` is for a neighbourhood. Raises `ValueError` for times that are not positive.
     """
     require_positive("t", t)
     if isinstance(model, PatchDictionary):
@@ -76,8 +76,8 @@ class LandauModel(eqx.Module):
     term sees fluctuations of a patch mean, as in the patch model; with b = 1 those of a site, P times as large.
 
     The paper's expansion at 0 needs $\alpha P\varphi/\sigma^2 \ll 1$, but fluctuations alone make it about 0.7 at $t_c$
-    for every P: from there on its cubic term is too strong. Given the `Hartree` prediction, the coefficients are those of
-    the projection at its patch variance (`landau_coefficients`).
+    for every P: from there on its cubic term is too strong. Given the `Hartree` prediction, the coefficients are those
+    of the projection at its patch variance (`landau_coefficients`).
     """
 
     process: AbstractProcess
@@ -110,8 +110,8 @@ class LandauModel(eqx.Module):
 def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Array, "..."]:
     r"""Effective mass $r - 3u\langle\psi^2\rangle$ of the one-loop theory, Eqs. (20), (21), per unit of t.
 
-    `variance` is $\langle\psi^2\rangle$, that of the coarse-grained field: `patch_variance` of its structure factor. The
-    first order in the variance of the Hartree closure. Raises `ValueError` for a negative variance.
+    `variance` is $\langle\psi^2\rangle$, that of the coarse-grained field: `patch_variance` of its structure factor.
+    The first order in the variance of the Hartree closure. Raises `ValueError` for a negative variance.
     """
     require_not_negative("variance", variance)
     return coefficients.mass - 3 * coefficients.quartic * variance

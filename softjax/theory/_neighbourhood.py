@@ -12,7 +12,7 @@ Neighbourhood = int | Sequence[int] | np.ndarray
 
 
 def neighbourhood_offsets(neighbourhood: Neighbourhood, ndim: int) -> np.ndarray:
-    """Offsets of the P sites of a neighbourhood from its centre, (P, ndim). `ValueError` for even sides, and for P < 1."""
+    """Offsets of the P sites of a neighbourhood from its centre, (P, ndim); `ValueError` for even sides and P < 1."""
     require(1 <= ndim <= 3, f"ndim must be 1, 2 or 3, got {ndim}.")
     given = np.asarray(neighbourhood)
     sides = given.shape if given.dtype == bool else tuple(np.broadcast_to(given, (ndim,)) if given.ndim == 0 else given)
@@ -35,10 +35,10 @@ def neighbourhood_volume(neighbourhood: Neighbourhood, ndim: int) -> int:
 
 
 def neighbourhood_symbol(neighbourhood: Neighbourhood, shape: Sequence[int]) -> np.ndarray:
-    r"""$\sum_{r\in N}e^{ik\cdot r}$ on the lattice, shape (*shape), FFT order; real if the neighbourhood is even in r."""
+    r"""$\sum_{r\in N}e^{ik\cdot r}$, shape (*shape), in FFT order; real if the neighbourhood is even in r."""
     offsets = neighbourhood_offsets(neighbourhood, len(shape))
     indicator = np.zeros(tuple(shape))
     np.add.at(indicator, tuple((offsets % np.asarray(shape)).T), 1)
     symbol = np.conj(np.fft.fftn(indicator))
     even = {tuple(r) for r in offsets} == {tuple(-r) for r in offsets}
-    return symbol.real if even else symbol
+    return np.real(symbol) if even else symbol

@@ -1,9 +1,9 @@
 r"""The pitchfork of two patterns (theory.md section 2; Eqs. 4, 5).
 
-Projected on $m = y\cdot x/\|y\|^2$, the reverse drift of the patterns ±y is
-$\dot m = (a - w/\sigma^2)m + (w\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2)$, with a the damping and w the drift weight of the
-process (under VP $a = \beta/2$ and $w = \beta$). Its rest points solve $y = h\tanh y$ with
-$y = \alpha\|y\|^2m/\sigma^2$ and one parameter $h$, that of the mean-field magnet: h = 1 at the critical time.
+Projected on $m = y\cdot x/\|y\|^2$, the reverse drift of the patterns ±y is $\dot m = (a - w/\sigma^2)m +
+(w\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2)$, with a the damping and w the drift weight of the process (under VP $a
+= \beta/2$ and $w = \beta$). Its rest points solve $y = h\tanh y$ with $y = \alpha\|y\|^2m/\sigma^2$ and one parameter
+$h$, that of the mean-field magnet: h = 1 at the critical time.
 """
 
 import equinox as eqx
@@ -44,8 +44,8 @@ def cubic_coefficient(process: AbstractProcess, t: Time, count: Time | int) -> F
 def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time | int) -> Float[Array, ""]:
     r"""Stable rest point $m^* \ge 0$ of the two-pattern reverse drift at frozen t, in units of the pattern, Eq. (5).
 
-    Under VP the root of $(\tfrac12 - 1/\sigma^2)m + (\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2) = 0$; the other is its
-    negative. 0 while the symmetric point is stable. `squared_norm` is $\|y\|^2$. Differentiable on either side of
+    Under VP the root of $(\tfrac12 - 1/\sigma^2)m + (\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2) = 0$; the other is
+    its negative. 0 while the symmetric point is stable. `squared_norm` is $\|y\|^2$. Differentiable on either side of
     the onset. Raises `ValueError` unless t and the norm are positive.
     """
     h, unstable, scale = _parameter(process, t, squared_norm)
@@ -92,8 +92,9 @@ def _parameter(process: AbstractProcess, t: Time, squared_norm: Time | int) -> t
 def _magnet(h: Array) -> Array:
     """The root y > 0 of y = h tanh(y), for h > 1.
 
-    From coth y - 1/y >= y / (3 + y) the start is to the right of the root. There the residual is concave, so that Newton's
-    method falls to the root without overshooting; near h = 1, where the root is nearly double, the start is sharp.
+    From coth y - 1/y >= y / (3 + y) the start is to the right of the root. There the residual is concave, so that
+    Newton's method falls to the root without overshooting; near h = 1, where the root is nearly double, the start is
+    sharp.
     """
     e = h - 1
     y = jnp.minimum(h, 0.5 * (e + jnp.sqrt(e**2 + 12 * e)))

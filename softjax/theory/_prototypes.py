@@ -1,7 +1,7 @@
 r"""Linear stability of the empirical score of K prototypes (theory.md section 2; Eq. 6).
 
-With weights $w_i$ at x, $J = a + w(-1/\sigma^2 + (\alpha^2/\sigma^4)C)$ where $C = \sum_i w_i(y_i - \bar y)(y_i - \bar y)^T$:
-J and the covariance of the prototypes share their eigenvectors.
+With weights $w_i$ at x, $J = a + w(-1/\sigma^2 + (\alpha^2/\sigma^4)C)$ where $C = \sum_i w_i(y_i - \bar y)(y_i - \bar
+y)^T$: J and the covariance of the prototypes share their eigenvectors.
 """
 
 import equinox as eqx
@@ -53,10 +53,10 @@ def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None =
 def prototype_critical_times(field: EmpiricalField) -> Float[Array, " modes"]:
     r"""Times at which the directions of the data turn unstable at x = 0, in descending order, Eq. (6).
 
-    Each solves $\tfrac12 - 1/\sigma^2 + \alpha^2\lambda_j/\sigma^4 = 0$ for an eigenvalue $\lambda_j$ of the prototypes'
-    covariance under their priors: $B(t) = \mathrm{arcsinh}\,\lambda_j$ under VP. The min(K, sites) eigenvalues include
-    zeros, whose time is 0: stable as long as there is noise. Raises `ValueError` for unequal norms, with which
-    the weights at x = 0 change with t: find the zeros of `prototype_spectrum` instead.
+    Each solves $\tfrac12 - 1/\sigma^2 + \alpha^2\lambda_j/\sigma^4 = 0$ for an eigenvalue $\lambda_j$ of the
+    prototypes' covariance under their priors: $B(t) = \mathrm{arcsinh}\,\lambda_j$ under VP. The min(K, sites)
+    eigenvalues include zeros, whose time is 0: stable as long as there is noise. Raises `ValueError` for unequal norms,
+    with which the weights at x = 0 change with t: find the zeros of `prototype_spectrum` instead.
     """
     norms = concrete(field.squared_norms)
     if norms is not None:

@@ -36,8 +36,8 @@ def neighbourhood_spectrum(
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
     r"""$\hat W(k) = \sum_{r\in N}e^{ik\cdot r}$ of a neighbourhood, Eq. (15), in one to three dimensions.
 
-    `patch_size` is the odd side w of a hypercube, for which $\hat W = \prod_a \sin(wk_a/2)/\sin(k_a/2)$, Eq. (16); a tuple of
-    odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a mask
+    `patch_size` is the odd side w of a hypercube, for which $\hat W = \prod_a \sin(wk_a/2)/\sin(k_a/2)$, Eq. (16); a
+    tuple of odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a mask
     that is not even in r. Raises `ValueError` for even sides and empty masks.
     """
     symbol = neighbourhood_symbol(patch_size, shape)
@@ -49,8 +49,9 @@ def patch_spectrum(
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
     r"""Growth rate of every plane wave of the two-pattern patch model at x = 0, Eqs. (15), (16).
 
-    Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP. `patch_size` is any
-    neighbourhood that `neighbourhood_spectrum` takes. Raises `ValueError` for times that are not positive.
+    Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP.
+    `patch_size` is any neighbourhood that `neighbourhood_spectrum` takes. Raises `ValueError` for times that are not
+    positive.
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
@@ -59,10 +60,10 @@ def patch_spectrum(
 def flow_growth_rate(process: AbstractProcess, t: Time, patch_volume: Time | int) -> Float[Array, ""]:
     r"""Growth rate of the patch model's uniform mode at x = 0 under the probability flow, per unit of t.
 
-    Under VP $\tfrac12\beta(1 - 1/\sigma^2 + \alpha^2P/\sigma^4) = \tfrac12\beta\alpha^2(P - \sigma^2)/\sigma^4$: positive at every t for
-    P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and no further). Under EDM,
-    whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. Raises `ValueError` for P < 1 or
-    t <= 0.
+    Under VP $\tfrac12\beta(1 - 1/\sigma^2 + \alpha^2P/\sigma^4) = \tfrac12\beta\alpha^2(P - \sigma^2)/\sigma^4$:
+    positive at every t for P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and
+    no further). Under EDM, whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. Raises
+    `ValueError` for P < 1 or t <= 0.
     """
     require_positive("t", t)
     volume = require_volume(patch_volume)
@@ -115,7 +116,8 @@ def linear_growth_rate(process: AbstractProcess, t: Time, covariance: Array) -> 
     """Of the probed drift, for modes with these values of the transformed posterior covariance."""
     variance = process.sigma(t) ** 2
     signal = process.alpha(t) ** 2 / variance**2
-    return process.damping(t) + process.drift_weight(t) * (signal * covariance - 1 / variance)
+    scale, shift = process.drift_weight(t) * signal, process.damping(t) - process.drift_weight(t) / variance
+    return jnp.asarray(scale, covariance.dtype) * covariance + jnp.asarray(shift, covariance.dtype)
 
 
 def require_volume(patch_volume: Time | int) -> Array:

@@ -158,6 +158,7 @@ def test_domains_of_a_deep_quench_grow_with_exponent_one_half():
     assert 4 * np.mean(lengths[:, 50]) < 128  # domains are small against the lattice
 
 
+@pytest.mark.slow
 def test_landau_theory_projected_on_the_patch_model_has_its_structure_factor():
     w, length = 3, 48
     cells, process, ts = length // w, sj.VP(), sj.log_grid(8.0, 1.2, 150)

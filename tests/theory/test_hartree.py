@@ -146,6 +146,7 @@ def test_more_samples_lower_the_standard_error():
     np.testing.assert_allclose(few.critical_time, many.critical_time, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_structure_factor_before_the_transition_is_that_of_the_simulation():
     ts = sj.log_grid(8.0, 2.5, 150)
     h = hartree(sj.VP(), ts, 3, (16, 16))
@@ -201,9 +202,10 @@ def test_edm_has_its_own_transition():
 @pytest.mark.float32
 def test_other_neighbourhoods_and_a_given_rate():
     mask = np.array([[0, 1, 0], [0, 1, 1], [0, 0, 0]], bool)
+    process = sj.VP(beta=lambda t: 0.5 + 0.1 * t)
     for neighbourhood, volume in (((3, 5), 15), (mask, 3)):
-        t_c = hartree(sj.VP(beta=lambda t: 0.5 + 0.1 * t), GRID, neighbourhood, (8, 10)).critical_time
-        assert 1 < float(t_c) < float(sj.theory.critical_time(sj.VP(beta=lambda t: 0.5 + 0.1 * t), volume))
+        t_c = hartree(process, GRID, neighbourhood, (8, 10)).critical_time
+        assert 1 < float(t_c) < float(sj.theory.critical_time(process, volume))
 
 
 def test_new_processes_times_and_dictionaries_do_not_retrace():

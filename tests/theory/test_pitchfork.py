@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import FLOAT, X64, assert_close
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 import softjax as sj
 from softjax.theory import (
@@ -22,9 +22,11 @@ RTOL = 1e-11 if X64 else 3e-5
 
 def root_of_the_projected_drift(t, n):
     alpha, variance = np.exp(-t / 2), -np.expm1(-t)
-    return brentq(
-        lambda m: (0.5 - 1 / variance) * m + alpha / variance * np.tanh(alpha * n * m / variance), 1e-8, 3, xtol=1e-15
-    )
+
+    def drift(m):
+        return (0.5 - 1 / variance) * m + alpha / variance * np.tanh(alpha * n * m / variance)
+
+    return root_scalar(drift, bracket=(1e-8, 3), xtol=1e-15, rtol=1e-15).root
 
 
 @pytest.mark.parametrize(("n", "t"), [(9, 2.893), (9, 2.88), (9, 2.0), (9, 0.3), (1, 0.5), (4096, 8.0), (2.5, 1.0)])
