@@ -132,9 +132,9 @@ def _on_every_clock(process: AbstractProcess, rows: list[Row]) -> xr.Dataset:
         "clock_time": (t, "1"),
         "clock_low": (intervals[:, 0], "1"),
         "clock_high": (intervals[:, 1], "1"),
-        "clock_sigma": (process.sigma(t), "data"),
-        "clock_noise_to_signal": (process.noise_to_signal(t), "1"),
-        "clock_log_snr": (process.log_snr(t), "1"),
+        "clock_sigma": (jax.vmap(process.sigma)(t), "data"),
+        "clock_noise_to_signal": (jax.vmap(process.noise_to_signal)(t), "1"),
+        "clock_log_snr": (jax.vmap(process.log_snr)(t), "1"),
     }
     variables = {name: (("clock",), np.asarray(value), {"units": units}) for name, (value, units) in columns.items()}
     return xr.Dataset(variables, coords={"clock": [row.name for row in rows]})

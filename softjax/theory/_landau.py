@@ -57,14 +57,14 @@ def long_wave_expansion(
     t, along the axes; `ndim` is for a neighbourhood. Raises `ValueError` for times that are not positive.
     """
     require_positive("t", t)
+    signal = process.drift_weight(t) * process.alpha(t) ** 2 / process.sigma(t) ** 4
     if isinstance(model, PatchDictionary):
         covariance = posterior_covariance(model, process, t).ravel()
         offsets = neighbourhood_offsets(model.patch_shape, len(model.patch_shape))
     else:
         offsets = neighbourhood_offsets(model, ndim)
-        covariance = jnp.ones(len(offsets))
+        covariance = jnp.ones(len(offsets), signal.dtype)
     moments = 0.5 * covariance @ jnp.asarray(offsets**2, covariance.dtype)
-    signal = process.drift_weight(t) * process.alpha(t) ** 2 / process.sigma(t) ** 4
     return linear_growth_rate(process, t, jnp.sum(covariance)), signal * moments
 
 
@@ -102,7 +102,9 @@ class LandauModel(eqx.Module):
 
     def __call__(self, t: Time) -> LandauCoefficients:
         """Coefficients at t."""
-        variance = 0.0 if self.grid is None else jnp.exp(jnp.interp(jnp.log(t), *self.grid))
+        log_t = jnp.log(jnp.asarray(t))
+        grid = jax.tree.map(lambda values: values.astype(log_t.dtype), self.grid)
+        variance = 0.0 if grid is None else jnp.exp(jnp.interp(log_t, *grid))
         c = landau_coefficients(self.process, t, self.patch_size, self.ndim, variance)
         return LandauCoefficients(c.mass, c.stiffness / self.spacing**2, c.quartic, c.noise / self.spacing**self.ndim)
 

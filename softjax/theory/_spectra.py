@@ -117,7 +117,9 @@ def linear_growth_rate(process: AbstractProcess, t: Time, covariance: Array) -> 
     variance = process.sigma(t) ** 2
     signal = process.alpha(t) ** 2 / variance**2
     scale, shift = process.drift_weight(t) * signal, process.damping(t) - process.drift_weight(t) / variance
-    return jnp.asarray(scale, covariance.dtype) * covariance + jnp.asarray(shift, covariance.dtype)
+    if jnp.iscomplexobj(covariance):  # said, not left to promotion
+        scale, shift = jnp.asarray(scale, covariance.dtype), jnp.asarray(shift, covariance.dtype)
+    return scale * covariance + shift
 
 
 def require_volume(patch_volume: Time | int) -> Array:

@@ -114,6 +114,16 @@ def test_observation_batches_and_keys():
     assert_close(batch[1], np.asarray(alone), loosen=10)
 
 
+@pytest.mark.parametrize("with_hartree", [False, True])
+def test_a_state_keeps_its_precision(with_hartree):
+    ts = sj.log_grid(8.0, 1.0, 10)
+    model = sj.theory.LandauModel(
+        sj.VP(), 3, hartree=sj.theory.hartree(sj.VP(), ts, 3, (4, 4)) if with_hartree else None
+    )
+    x0 = jr.normal(jr.key(0), (4, 4), jnp.float32)
+    assert simulate_landau(model, ts, x0=x0, key=jr.key(1)).x.dtype == jnp.float32
+
+
 @pytest.mark.float32
 def test_gradient_flows_through_the_trajectory():
     def end(mass):

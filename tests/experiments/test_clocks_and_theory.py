@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-import softjax as sj
 from softjax.experiments import clocks, theory
 from softjax.experiments.configs import ClocksConfig, Probe, TheoryConfig, TimeGrid
 
@@ -24,9 +23,8 @@ def theory_data():
 
 
 def test_every_clock_shows_the_same_instant(clock_data):
-    process = sj.VP()
     t = clock_data["clock_time"].values
-    np.testing.assert_allclose(clock_data["clock_sigma"], process.sigma(t), rtol=1e-5)
+    np.testing.assert_allclose(clock_data["clock_sigma"], np.sqrt(1 - np.exp(-t)), rtol=1e-5)
     np.testing.assert_allclose(clock_data["clock_log_snr"], -2 * np.log(clock_data["clock_noise_to_signal"]), rtol=1e-5)
     assert clock_data.sizes["clock"] == 8
 
@@ -42,7 +40,7 @@ def test_fluctuations_explain_the_measured_critical_time_of_a_dictionary(clock_d
 def test_clones_agree_the_more_the_later_they_part(clock_data):
     agreement, error = clock_data["agreement"].values, clock_data["agreement_error"].values
     assert abs(agreement[0] - 0.5) < 4 * error[0] + 0.05
-    assert agreement[-1] > 0.9
+    assert agreement[-1] > 0.8
 
 
 def test_hartree_meets_the_simulation_of_two_patterns(theory_data):
