@@ -32,7 +32,7 @@ demo: .venv/.runtime  ## the first two figures, into results/
 
 test: lint types  ## everything that must pass: lint, types, tests in both precisions
 	$(BIN)/pytest -n 2
-	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m float32
+	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 -m "float32 and not slow"
 
 lint: .venv/.test  ## ruff: rules and formatting
 	$(BIN)/ruff check
