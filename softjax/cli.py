@@ -145,6 +145,8 @@ def _print_table(rows: list, device: str) -> None:
     table.add_column("quantity")
     table.add_column("value  [95% interval]", justify="right")
     table.add_column("unit")
+    for name, _ in rows[0].also:
+        table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.name, row.text, row.units)
+        table.add_row(row.name, row.text, row.units, *(f"{value:.4g}" for _, value in row.also))
     Console().print(table)

@@ -13,12 +13,16 @@ from softjax.analysis import critical_point, log_derivative
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the summary; `interval` is a 95% bootstrap interval over trajectories."""
+    """One line of the summary.
+
+    `interval` is a 95% interval over trajectories; `also` has the same instant on other clocks.
+    """
 
     name: str
     value: float
     units: str
     interval: tuple[float, float] | None = None
+    also: tuple[tuple[str, float], ...] = ()
 
     @property
     def text(self) -> str:

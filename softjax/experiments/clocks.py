@@ -32,6 +32,7 @@ from softjax.theory import (
 from softjax.theory._spectra import covariance_spectrum
 
 Config = ClocksConfig
+_OTHER_CLOCKS = {"sigma": "clock_sigma", "sigma/alpha": "clock_noise_to_signal", "log SNR": "clock_log_snr"}
 AGREEMENT_AT_SPECIATION = 0.775
 """Agreement of clones at the speciation time, by which cloning measures it."""
 
@@ -88,12 +89,14 @@ def figure(dataset: xr.Dataset) -> matplotlib.figure.Figure:
 
 
 def summary(dataset: xr.Dataset) -> list[Row]:
-    """The clock table in t; the dataset has it in sigma, sigma/alpha and log SNR too."""
+    """The clock table: each instant in t with its interval, and as sigma, sigma/alpha and log SNR."""
     rows = []
     for name in dataset["clock"].values:
         at = dataset.sel(clock=name)
         low, high = float(at["clock_low"]), float(at["clock_high"])
-        rows.append(Row(str(name), float(at["clock_time"]), "t", None if np.isnan(low) else (low, high)))
+        interval = None if np.isnan(low) else (low, high)
+        also = tuple((label, float(at[variable])) for label, variable in _OTHER_CLOCKS.items())
+        rows.append(Row(str(name), float(at["clock_time"]), "t", interval, also))
     return [*rows, *cost_rows(dataset)]
 
 
