@@ -1,6 +1,6 @@
 """Array types shared by all layers. A configuration is one lattice of sites; batches are `jax.vmap`."""
 
-from jaxtyping import Array, ArrayLike, Complex, Float, Int, PRNGKeyArray, Scalar
+from jaxtyping import Array, ArrayLike, Complex, Float, Int, PRNGKeyArray
 
 Time = Float[Array, ""] | float | int
 """Diffusion time of a VP process (dimensionless), or the noise level sigma of an EDM process."""
@@ -19,7 +19,6 @@ __all__ = [
     "Float",
     "Int",
     "PRNGKeyArray",
-    "Scalar",
     "Time",
     "Times",
 ]

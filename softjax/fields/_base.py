@@ -24,7 +24,7 @@ class AbstractField(eqx.Module):
 
     def score(self, t: Time, x: Configuration) -> Configuration:
         """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`."""
-        return _score(self.process, t, x, self.denoise(t, x))
+        return (self.process.alpha(t) * self.denoise(t, x) - x) / self.process.sigma(t) ** 2
 
 
 class AbstractEvidenceField(AbstractField):
@@ -41,7 +41,3 @@ class AbstractEvidenceField(AbstractField):
     @abstractmethod
     def posterior_mean(self, t: Time, evidence: Any) -> Configuration:
         """Denoiser as a function of the evidence: `denoise(t, x) == posterior_mean(t, evidence(x))`."""
-
-
-def _score(process: AbstractProcess, t: Time, x: Configuration, denoised: Configuration) -> Configuration:
-    return (process.alpha(t) * denoised - x) / process.sigma(t) ** 2
