@@ -1,0 +1,135 @@
+"""Networks on disk: a folder with `weights.safetensors` and `network.json`. Nothing in it is ever executed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from softjax._checks import require_option
+from softjax.convert._parameters import CheckpointError, parameters, with_parameters
+from softjax.fields import NetworkField
+from softjax.networks import ARCHITECTURES
+from softjax.processes import EDM, VP, AbstractProcess, ConstantSchedule
+
+WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
+
+
+def save_network(
+    folder: Path | str,
+    network: Any,
+    process: AbstractProcess | None = None,
+    prediction: str = "noise",
+    about: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Writes a network of `softjax.networks`, and the process it was trained for, into `folder`.
+
+    `about` holds what a reader should know (source, licence, training), JSON types only. Files appear under their
+    names only when whole: `network.json`, written last, makes the folder loadable, and holds the weights' checksum.
+    """
+    require_option("dtype", dtype, ("float32", "float16", "float64"))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    names = {cls: name for name, (cls, _) in ARCHITECTURES.items()}
+    weights = {name: np.ascontiguousarray(value, dtype) for name, value in parameters(network).items()}
+    partial = folder / f"{WEIGHTS}.partial"
+    save_file(weights, partial)
+    description = {
+        "architecture": names[type(network)],
+        "config": asdict(network.config),
+        "process": None if process is None else _describe(process),
+        "prediction": prediction,
+        "num_parameters": sum(value.size for value in weights.values()),
+        "sha256": file_digest(partial),
+        "about": dict(about or {}),
+    }
+    (folder / DESCRIPTION).unlink(missing_ok=True)
+    os.replace(partial, folder / WEIGHTS)
+    write_whole(folder / DESCRIPTION, json.dumps(description, indent=2) + "\n")
+
+
+def load_module(folder: Path | str) -> Any:
+    """The network in `folder`; raises `FileNotFoundError`, or `CheckpointError` for files that are not what they say.
+
+    Parameters take the default float type, whatever precision they were stored in.
+    """
+    description = read_description(folder)
+    name = description["architecture"]
+    if name not in ARCHITECTURES:
+        raise CheckpointError(f"{folder} holds a network of unknown architecture {name!r}.")
+    cls, config = ARCHITECTURES[name]
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in description["config"].items()}
+    try:
+        network = jax.eval_shape(lambda: cls(config(**fields), rngs=nnx.Rngs(0)))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}/{DESCRIPTION} describes no {name}: {error}") from error
+    weights = Path(folder) / WEIGHTS
+    if file_digest(weights) != description["sha256"]:
+        raise CheckpointError(f"{weights} is damaged: its checksum is not the one in {DESCRIPTION}. Get it again.")
+    try:
+        return with_parameters(network, load_file(weights))
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights} is no safetensors file: {error}") from error
+
+
+def load_network(folder: Path | str, label: int | None = None) -> NetworkField:
+    """The field of the network in `folder`: `load_module` with the process that it was trained for."""
+    network, description = load_module(folder), read_description(folder)
+    if description["process"] is None:
+        raise CheckpointError(f"{folder} holds a {description['architecture']}, which is not a diffusion model.")
+    return NetworkField(network, _process(description["process"]), description["prediction"], label)
+
+
+def read_description(folder: Path | str) -> dict[str, Any]:
+    """The contents of `network.json`."""
+    path = Path(folder) / DESCRIPTION
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no {DESCRIPTION}: it is not a network's folder, or an unfinished one.")
+    try:
+        description = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    wanted = {"architecture", "config", "process", "prediction", "sha256"}
+    if not isinstance(description, dict) or not wanted <= description.keys():
+        raise CheckpointError(f"{path} is damaged: it must be an object with {', '.join(sorted(wanted))}.")
+    return description
+
+
+def file_digest(path: Path | str) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} is missing.")
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file that is either whole or not there."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+def _describe(process: AbstractProcess) -> dict[str, Any]:
+    if isinstance(process, EDM):
+        return {"name": "EDM", "sigma_data": process.sigma_data}
+    if isinstance(process, VP) and isinstance(process.schedule, ConstantSchedule):
+        return {"name": "VP", "beta": float(process.schedule.value)}
+    raise ValueError(f"only EDM and VP with a constant rate can be stored with a network, got {process}.")
+
+
+def _process(description: dict[str, Any]) -> AbstractProcess:
+    if description.get("name") == "EDM":
+        return EDM(float(description["sigma_data"]))
+    if description.get("name") == "VP":
+        return VP(float(description["beta"]))
+    raise CheckpointError(f"unknown process {description!r}.")
