@@ -5,6 +5,7 @@ from softjax.fields._base import AbstractField as AbstractField
 from softjax.fields._dictionary import PatchDictionary as PatchDictionary
 from softjax.fields._empirical import EmpiricalField as EmpiricalField
 from softjax.fields._gaussian import GaussianField as GaussianField
+from softjax.fields._local import LocalField as LocalField
 from softjax.fields._mixture_field import MixtureField as MixtureField
 from softjax.fields._network import NetworkField as NetworkField
 from softjax.fields._patch import PatchField as PatchField

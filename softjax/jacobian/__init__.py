@@ -11,3 +11,4 @@ from softjax.jacobian._leakage import mode_leakage as mode_leakage
 from softjax.jacobian._modes import ModeResponse as ModeResponse
 from softjax.jacobian._modes import mode_response as mode_response
 from softjax.jacobian._probe import ModeProbe as ModeProbe
+from softjax.jacobian._radius import effective_radius as effective_radius

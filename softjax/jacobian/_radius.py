@@ -1,0 +1,59 @@
+r"""How far a Jacobian reaches: its rms displacement, from commutators with the position (theory.md section 5)."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+
+from softjax._checks import require, require_lattice, require_option
+from softjax._types import Array, Configuration, Float, PRNGKeyArray
+from softjax.jacobian._linearise import Drift, linearise
+
+
+def effective_radius(
+    f: Drift,
+    x: Configuration,
+    *,
+    key: PRNGKeyArray,
+    num_probes: int = 16,
+    boundary: Literal["open", "periodic"] = "open",
+    batch_size: int = 16,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    r"""Rms distance $R$ between the sites that the Jacobian of `f` at `x` connects, and its standard error, in sites.
+
+    $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: commutators with the
+    coordinates $r_a$, whose Frobenius norms random signs z estimate without bias as $\|[r_a, J]z\|^2$. One linearisation
+    and, per probe, 1 + d products (1 + 2 d on periodic lattices, where the distance along an axis of L sites is that
+    of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only.
+
+    Not compiled here. Raises `ValueError` as `mode_response` does, and for fewer than two probes.
+    """
+    require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
+    require_option("boundary", boundary, ("open", "periodic"))
+    require_lattice("x", x.shape)
+    jacobian = linearise(f, x)
+    coordinates = jnp.asarray(np.stack(_coordinates(x.shape, boundary)), x.dtype)
+
+    def squared_norms(index: Array) -> tuple[Array, Array]:
+        z = jr.rademacher(jr.fold_in(key, index), x.shape, x.dtype)
+        jz = jacobian(z)
+        commutators = coordinates * jz - jax.vmap(jacobian)(coordinates * z)
+        return jnp.sum(commutators**2), jnp.sum(jz**2)
+
+    above, below = jax.lax.map(squared_norms, jnp.arange(num_probes), batch_size=batch_size)
+    squared = jnp.sum(above) / jnp.sum(below)
+    # The ratio's error to first order: that of its residuals.
+    error = jnp.std(above - squared * below, ddof=1) / (float(np.sqrt(num_probes)) * jnp.mean(below))
+    radius = jnp.sqrt(squared)
+    return radius, jnp.where(radius > 0, error / (2 * jnp.where(radius > 0, radius, 1)), 0)
+
+
+def _coordinates(shape: tuple[int, ...], boundary: str) -> list[np.ndarray]:
+    """Coordinates whose differences between two sites have the distance as their Euclidean norm."""
+    positions = np.indices(shape).astype(float)
+    if boundary == "open":
+        return list(positions)
+    angles = [(length / (2 * np.pi), 2 * np.pi * r / length) for length, r in zip(shape, positions, strict=True)]
+    return [scale * part(angle) for scale, angle in angles for part in (np.cos, np.sin)]

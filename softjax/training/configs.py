@@ -1,0 +1,55 @@
+"""Parameters of the trainings. Nothing heavy is imported here: the command line builds its help from this file.
+
+Defaults are the paper's (App. D.4); where its text lost a number, softjax's choice.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How the weights move."""
+
+    epochs: int = 30
+    """Passes over the training images. The only setting that may be changed on --resume."""
+    batch_size: int = 256
+    """Images per step, over all devices."""
+    learning_rate: float = 1e-3
+    """Largest step of AdamW: reached after `warmup_steps`, held, then lowered linearly to 0 over `cooldown`."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises from 0."""
+    cooldown: float = 0.3
+    """Last part of the steps, as a fraction, over which it falls to 0."""
+    weight_decay: float = 1e-4
+    """Of AdamW, per unit of learning rate."""
+    gradient_clipping: float = 1.0
+    """Largest norm of a gradient."""
+    average_decay: float = 0.999
+    """Decay per step of the exponential average of the weights, which is what is kept; shorter in the first steps."""
+    microbatch: int = 0
+    """Images whose activations are in memory at once, a divisor of the batch on each device; 0 chooses 16 on CPUs,
+    where that is fastest, and the whole batch elsewhere."""
+    checkpoint_seconds: float = 60.0
+    """Longest time whose work a kill may lose."""
+
+
+@dataclass(frozen=True)
+class FashionTraining:
+    """The U-Net on Fashion-MNIST (App. D), noise prediction under VP with beta = 1."""
+
+    variant: Literal["binary", "grey"] = "binary"
+    """Pixels as spins -1 and +1 (the paper's Fig. 4), or grey values in between (Fig. 8)."""
+    widths: tuple[int, ...] = (64, 128, 128)
+    """Channels on each resolution, finest first."""
+    padding: Literal["zeros", "circular"] = "zeros"
+    """Border of the convolutions: the paper's zeros, or circular for exact translation equivariance."""
+    num_classes: int = 0
+    """10 trains a network with labels, each left out with probability 0.1; 0 one without."""
+    t_min: float = 1e-3
+    """Smallest training time (dimensionless)."""
+    t_max: float = 6.0
+    """Largest training time (dimensionless)."""
+    seed: int = 0
+    """Seed of the initial weights, of the order of the images and of all noise."""
+    optimisation: Optimisation = field(default_factory=Optimisation)
