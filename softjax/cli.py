@@ -1,4 +1,4 @@
-"""The `softjax` command: one subcommand per experiment, its options read off the experiment's configuration.
+"""The `softjax` command: one subcommand per experiment, its options read off the experiment's configuration; training.
 
 JAX is imported inside commands only, so that `--help` is quick.
 """
@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from softjax.experiments.configs import ClocksConfig, EmpiricalConfig, PatchConfig, TheoryConfig
+from softjax.experiments.configs import ClocksConfig, EmpiricalConfig, FashionConfig, PatchConfig, TheoryConfig
+from softjax.training.configs import ClassifierTraining, FashionTraining
 
 Quantity = Literal["magnitude", "rayleigh"]
 
@@ -66,7 +67,34 @@ class Theory:
     output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/theory")))
 
 
-Command = Patch | Empirical | Clocks | Theory
+@dataclass(frozen=True)
+class Fashion:
+    """A U-Net trained on Fashion-MNIST: the bottom row of Fig. 4 and, with --grey, Fig. 8."""
+
+    config: Annotated[FashionConfig, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/fashion")))
+    quantity: Quantity = "magnitude"
+    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Trains a network; the weights that ship were made by this command."""
+
+    config: (
+        Annotated[FashionTraining, tyro.conf.subcommand("fashion", default=FashionTraining())]
+        | Annotated[ClassifierTraining, tyro.conf.subcommand("classifier", default=ClassifierTraining())]
+    )
+    out: Path = Path("results/train")
+    """Folder for the checkpoint and, when done, the network."""
+    resume: bool = False
+    """Go on from the checkpoint in that folder."""
+    data: Path | None = None
+    """Folder with the four Fashion-MNIST files; looked for, and downloaded, if not given."""
+
+
+Experiment = Patch | Empirical | Clocks | Theory | Fashion
+Command = Experiment | Train
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -78,6 +106,8 @@ def main(arguments: list[str] | None = None) -> None:
         "empirical": Empirical(EmpiricalConfig.quick() if quick else EmpiricalConfig()),
         "clocks": Clocks(ClocksConfig.quick() if quick else ClocksConfig()),
         "theory": Theory(TheoryConfig.quick() if quick else TheoryConfig()),
+        "fashion": Fashion(FashionConfig.quick() if quick else FashionConfig()),
+        "train": Train(FashionTraining()),
     }
     descriptions = {name: type(default).__doc__ or "" for name, default in defaults.items()}
     command = tyro.cli(
@@ -85,18 +115,22 @@ def main(arguments: list[str] | None = None) -> None:
         prog="softjax",
         description="The physics of diffusion models: soft modes, correlation lengths, critical times.",
         args=arguments,
+        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
     )
     name = next(name for name, default in defaults.items() if type(default) is type(command))
     try:
-        _run(name, command)
+        _train(command) if isinstance(command, Train) else _run(name, command)
     except (ValueError, FileExistsError, FileNotFoundError, PermissionError, FloatingPointError) as error:
         sys.exit(f"softjax: {error}")
     except KeyboardInterrupt:
-        print(f"\nInterrupted. {_data(command)} keeps the finished trajectories, if any; the same command goes on.")
+        if isinstance(command, Train):
+            print(f"\nInterrupted. {command.out} keeps the last checkpoint, if any; --resume goes on.")
+        else:
+            print(f"\nInterrupted. {_data(command)} keeps the finished trajectories, if any; the same command goes on.")
         sys.exit(130)
 
 
-def _run(name: str, command: Command) -> None:
+def _run(name: str, command: Experiment) -> None:
     """Computes what is missing, draws the figure, prints and saves the summary."""
     _prepare_jax()
     experiment = import_module(f"softjax.experiments.{name}")
@@ -106,7 +140,7 @@ def _run(name: str, command: Command) -> None:
     (out / "config.json").write_text(json.dumps(asdict(command.config), indent=2) + "\n")
     rows = experiment.summary(dataset)
     (out / "summary.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
-    view = {"quantity": command.quantity} if isinstance(command, Patch | Empirical) else {}
+    view = {"quantity": command.quantity} if isinstance(command, Patch | Empirical | Fashion) else {}
     figure = experiment.figure(dataset, **view)
     for suffix in ("png", "pdf"):
         figure.savefig(out / f"{name}.{suffix}")
@@ -114,7 +148,28 @@ def _run(name: str, command: Command) -> None:
     print(f"Figure {out / name}.png (and .pdf), data {_data(command)}")
 
 
-def _data(command: Command) -> Path:
+def _train(command: Train) -> None:
+    """Trains, with a bar over the steps, and says how fast against the device's matrix product."""
+    _prepare_jax()
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from softjax import training
+
+    start = {FashionTraining: training.train_fashion, ClassifierTraining: training.train_classifier}
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    with Progress(*columns) as bar:
+        task = bar.add_task("compiling", total=None)
+
+        def report(state: training.Report) -> None:
+            bar.update(task, completed=state.step, total=state.num_steps, description=state.text)
+
+        folder = start[type(command.config)](
+            command.config, command.out, resume=command.resume, folder=command.data, report=report
+        )
+    print(f"Network {folder}: weights.safetensors, and network.json with the losses")
+
+
+def _data(command: Experiment) -> Path:
     return command.output.out / "data.zarr"
 
 

@@ -6,4 +6,5 @@ from softjax.convert._parameters import parameters as parameters
 from softjax.convert._parameters import with_parameters as with_parameters
 from softjax.convert._store import load_module as load_module
 from softjax.convert._store import load_network as load_network
+from softjax.convert._store import read_description as read_description
 from softjax.convert._store import save_network as save_network

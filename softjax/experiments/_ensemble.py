@@ -1,7 +1,7 @@
 """What the experiments share: measuring an ensemble of trajectories of one field into a dataset."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -82,16 +82,19 @@ def measure(
     path: Path | None = None,
     progress: Progress | None = None,
     pattern: Configuration | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Runs what is missing of the ensemble that `config` describes, into `path` (memory if None), and loads it all.
 
     `static` holds what is known beforehand of the field (patterns, exact critical times); the drift is probed along
-    `pattern` too, if given. Raises `FloatingPointError` naming the trajectories that became non-finite, after the
+    `pattern` too, if given. `identity` is what the field depends on besides `config`: a store is resumed only where
+    both are equal. Raises `FloatingPointError` naming the trajectories that became non-finite, after the
     others of their chunk have been stored.
     """
     require(config.num_trajectories >= 1, f"num_trajectories must be at least 1, got {config.num_trajectories}.")
     require(config.integration.chunk >= 1, f"integration.chunk must be at least 1, got {config.integration.chunk}.")
-    store = TrajectoryStore(path, config.num_trajectories, {type(config).__name__: asdict(config)})
+    described = {type(config).__name__: asdict(config)} | dict(identity or {})
+    store = TrajectoryStore(path, config.num_trajectories, described)
     ts, modes = _grid_and_modes(config)
     along = None if pattern is None else ModeProbe(field, _single_mode(pattern))
     observer = Observer(ModeProbe(field, modes), along, config.probe.num_fit_shells)

@@ -40,9 +40,12 @@ def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float
     return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))
 
 
-def equilibrium_row(dataset: xr.Dataset) -> Row:
-    """Peak of the equilibrium length, looked for above a tenth of t_c: below, single trajectories have spikes."""
-    lowest = 0.1 * dataset.attrs["critical_time"]
+def equilibrium_row(dataset: xr.Dataset, lowest: float | None = None) -> Row:
+    """Peak of the equilibrium length above the time `lowest`: below, single trajectories have spikes.
+
+    A tenth of t_c by default.
+    """
+    lowest = 0.1 * dataset.attrs["critical_time"] if lowest is None else lowest
     return peak_row("peak of median xi_eq", dataset, dataset["equilibrium_length"], lowest)
 
 

@@ -142,4 +142,38 @@ class TheoryConfig:
         return cls(grid_size=32, num_trajectories=8, time=TimeGrid(t_max=8.0, num_steps=200))
 
 
-Config = PatchConfig | EmpiricalConfig | TheoryConfig
+@dataclass(frozen=True)
+class FashionConfig:
+    """A U-Net trained on Fashion-MNIST: the bottom row of Fig. 4 and, with --grey, Fig. 8."""
+
+    grey: bool = False
+    """The network trained on grey images, instead of the one trained on spins -1 and +1."""
+    weights: str | None = None
+    """Folder of a network of your own, as `softjax train fashion` writes it; None takes the one that ships."""
+    grid_size: int = 28
+    """Side of the images (pixels), a multiple of 4; the network was trained at 28."""
+    num_trajectories: int = 8
+    """Independent reverse trajectories."""
+    num_equivariance_times: int = 12
+    """Times at which the network's equivariance and reach are measured; 0 leaves that out."""
+    num_equivariance_states: int = 4
+    """Trajectories on which they are."""
+    seed: int = 0
+    """Seed of the random key; it fixes every trajectory."""
+    time: TimeGrid = field(default_factory=TimeGrid)
+    probe: Probe = field(default_factory=Probe)
+    integration: Integration = field(default_factory=Integration)
+
+    @classmethod
+    def quick(cls) -> "FashionConfig":
+        """A small version for a first look."""
+        return cls(
+            num_trajectories=4,
+            num_equivariance_times=6,
+            num_equivariance_states=2,
+            time=TimeGrid(num_steps=100),
+            probe=Probe(max_shell=3),
+        )
+
+
+Config = PatchConfig | EmpiricalConfig | TheoryConfig | FashionConfig

@@ -23,10 +23,10 @@ def effective_radius(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""Rms distance $R$ between the sites that the Jacobian of `f` at `x` connects, and its standard error, in sites.
 
-    $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: commutators with the
-    coordinates $r_a$, whose Frobenius norms random signs z estimate without bias as $\|[r_a, J]z\|^2$. One linearisation
-    and, per probe, 1 + d products (1 + 2 d on periodic lattices, where the distance along an axis of L sites is that
-    of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only.
+    $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: the commutators
+    with the coordinates $r_a$, whose Frobenius norms random signs z estimate without bias as $\|[r_a, J]z\|^2$. One
+    linearisation and, per probe, 1 + d products (1 + 2 d on periodic lattices, where the distance along an axis of L
+    sites is that of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only.
 
     Not compiled here. Raises `ValueError` as `mode_response` does, and for fewer than two probes.
     """

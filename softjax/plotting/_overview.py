@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from softjax.analysis import log_derivative
+from softjax.plotting._equivariance import equivariance_panels
 from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, MEASURED, SHELLS, STYLE
 
 Quantity = Literal["magnitude", "rayleigh"]
@@ -22,14 +23,16 @@ _LABELS = {
 def overview(dataset: xr.Dataset, quantity: Quantity = "magnitude", title: str = "") -> Figure:
     """The whole figure of an experiment's dataset; `quantity` picks what the response panel shows."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(12.5, 7.6), layout="constrained")
+        heights = (0.75, 1.15, 2.6, 2.2) if "effective_radius" in dataset else (0.75, 1.15, 2.6)
+        figure = Figure(figsize=(12.5, 1.7 * sum(heights)), layout="constrained")
         figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
-        rows = figure.subfigures(3, 1, height_ratios=(0.75, 1.15, 2.6))
+        rows = figure.subfigures(len(heights), 1, height_ratios=heights)
         assert isinstance(rows, np.ndarray)
-        top, middle, bottom = rows
-        _dictionary(top, dataset)
-        _strip(middle, dataset)
-        _curves(bottom, dataset, quantity)
+        _patterns(rows[0], dataset)
+        _strip(rows[1], dataset)
+        _curves(rows[2], dataset, quantity)
+        if "effective_radius" in dataset:
+            equivariance_panels(rows[3], dataset)
     return figure
 
 
@@ -37,11 +40,13 @@ def _size(dataset: xr.Dataset) -> str:
     return f"{dataset.sizes['y']} x {dataset.sizes['x']} sites, {dataset.sizes['trajectory']} trajectories"
 
 
-def _dictionary(figure: SubFigure, dataset: xr.Dataset) -> None:
-    patterns = dataset["dictionary"].values
+def _patterns(figure: SubFigure, dataset: xr.Dataset) -> None:
+    """The dictionary where there is one, else what the trajectories end with."""
+    patterns = dataset["dictionary" if "dictionary" in dataset else "final_state"].values[:10]
     axes = np.atleast_1d(figure.subplots(1, max(len(patterns), 10)))
     axes = np.roll(axes, -((len(axes) - len(patterns)) // 2))  # centred
-    figure.suptitle("dictionary and priors" if "prior" in dataset else "patterns", fontsize=10)
+    known = "dictionary and priors" if "prior" in dataset else "patterns"
+    figure.suptitle(known if "dictionary" in dataset else "samples", fontsize=10)
     for axis in axes:
         axis.set_axis_off()
     for index, (axis, pattern) in enumerate(zip(axes, patterns, strict=False)):
@@ -108,7 +113,7 @@ def _growth_panel(axis: Axes, dataset: xr.Dataset) -> None:
 
 def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None:
     """Responses near criticality: further on they grow like 1/t and hide the minimum."""
-    near = dataset["time"].values >= 0.5 * dataset.attrs["critical_time"]
+    near = dataset["time"].values >= 0.5 * dataset.attrs.get("critical_time", _peak_time(dataset))
     near = near if near.sum() >= 3 else np.ones_like(near)
     ts = dataset["time"].values[near]
     responses = np.median(dataset[quantity].values, axis=0)[near]
@@ -126,8 +131,14 @@ def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None
 
 
 def _critical_lines(axis: Axes, dataset: xr.Dataset) -> None:
+    if "critical_time" in dataset.attrs:
+        axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
+    if np.median(dataset["equilibrium_length"].values, axis=0).max() >= 0.5:  # sites; below, there is no peak to mark
+        axis.axvline(_peak_time(dataset), **MEASURED, label=r"peak of $\xi_{eq}$")
+
+
+def _peak_time(dataset: xr.Dataset) -> float:
+    """Where the median equilibrium length is largest, above the time below which it is not looked for."""
     ts = dataset["time"].values
-    axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
-    lengths = np.median(dataset["equilibrium_length"].values, axis=0)
-    if lengths.max() >= 0.5:  # sites; below, there is no peak to mark
-        axis.axvline(ts[lengths.argmax()], **MEASURED, label=r"peak of $\xi_{eq}$")
+    ts = ts[ts >= dataset.attrs.get("lowest_peak_time", 0.0)]
+    return float(ts[np.median(dataset["equilibrium_length"].values[:, : ts.size], axis=0).argmax()])

@@ -1,10 +1,11 @@
-r"""What a network is trained to do, on one image at one time (theory.md section 1; App. D.4)."""
+r"""What a network is trained to do with one image, at one time if it is to denoise (App. D.4)."""
 
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 
@@ -14,9 +15,7 @@ from softjax.processes import AbstractProcess
 
 
 class AbstractObjective(eqx.Module):
-    """A denoising loss: which times are trained on, and what one noisy image costs there."""
-
-    process: eqx.AbstractVar[AbstractProcess]
+    """What one image costs, at the times that are trained on."""
 
     @abstractmethod
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -37,8 +36,8 @@ class AbstractObjective(eqx.Module):
 class NoisePrediction(AbstractObjective):
     r"""Mean square error of the predicted noise per pixel, t log-uniform (App. D.4).
 
-    The network sees $\alpha x_0 + \sigma\varepsilon$ and is to return $\varepsilon$. A network without knowledge has the loss 1. Networks with labels see, with probability `label_dropout`, the label
-    that stands for none, `num_classes`.
+    The network sees $\alpha x_0 + \sigma\varepsilon$ and is to return $\varepsilon$. One without knowledge has the loss
+    1. Networks with labels see, with probability `label_dropout`, the label that stands for none, `num_classes`.
     """
 
     process: AbstractProcess
@@ -73,3 +72,29 @@ class NoisePrediction(AbstractObjective):
         else:
             prediction = network(t, x)
         return jnp.mean((prediction - noise) ** 2)
+
+
+class Classification(AbstractObjective):
+    """Cross entropy of the class, images moved by up to `shift` pixels and mirrored at random; time plays no part."""
+
+    shift: int = eqx.field(static=True, default=2)
+
+    def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Zeros."""
+        return jnp.zeros_like(quantiles)
+
+    def loss(
+        self,
+        network: Callable[..., Any],
+        t: Array,
+        image: Configuration,
+        label: Int[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        """Cross entropy of one image; the background, -1, moves in from the border."""
+        key_shift, key_mirror = jr.split(key)
+        padded = jnp.pad(image, self.shift, constant_values=-1)
+        start = jr.randint(key_shift, (image.ndim,), 0, 2 * self.shift + 1)
+        moved = jax.lax.dynamic_slice(padded, start, image.shape)
+        mirrored = jnp.where(jr.bernoulli(key_mirror), moved, moved[:, ::-1])
+        return -jax.nn.log_softmax(network(mirrored))[label]

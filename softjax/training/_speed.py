@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._types import Array
-
 
 def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
     """Measured floating-point operations per second of a square matrix product in the default precision."""
@@ -23,7 +21,7 @@ def matmul_rate(size: int = 2048, repeats: int = 5) -> float:
     return 2 * size**3 / min(seconds)
 
 
-def operations(function: Any, *arguments: Array) -> float:
+def operations(function: Any, *arguments: Any) -> float:
     """Floating-point operations of one call, as XLA counts them; loops count once."""
     analysis: Any = jax.jit(function).lower(*arguments).cost_analysis()
     return float(analysis["flops"])

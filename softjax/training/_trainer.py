@@ -24,6 +24,7 @@ from softjax.data import LabelledImages, shuffled_batches
 from softjax.training._checkpoint import load_checkpoint, save_checkpoint
 from softjax.training._objectives import AbstractObjective
 from softjax.training._optimiser import averaged, optimiser
+from softjax.training._speed import matmul_rate, operations
 from softjax.training.configs import Optimisation
 
 _CPU_MICROBATCH = 16  # activations of more images than this leave the cache; measured, see docs/performance.md
@@ -49,8 +50,19 @@ class Report:
     """Mean over the last 50 steps."""
     images_per_second: float
     """Since the training was started or resumed, validation and checkpoints included."""
+    operations_per_second: float
+    """Floating-point operations of the gradients alone, at that rate."""
+    matmul_rate: float
+    """What the device does per second in a large matrix product, measured at the start."""
     validation: dict[str, float]
     """The last epoch's, empty before."""
+
+    @property
+    def text(self) -> str:
+        """One line to read."""
+        share = self.operations_per_second / self.matmul_rate
+        speed = f"loss {self.loss:.4f}, {self.images_per_second:.1f} images/s, {share:.0%} of the matmul rate"
+        return ", ".join([speed, *(f"{name}: {value:.4f}" for name, value in self.validation.items())])
 
 
 def train(
@@ -92,6 +104,7 @@ def train(
     state = jax.tree.map(lambda leaf: place(jnp.array(leaf)), state)  # copies: the step overwrites its input
     step = _compiled_step(objective, transformation, config, constrain)
     recorder = _Recorder(checkpoint, settings, history, config.checkpoint_seconds)
+    work, peak = (_operations(objective, state.network, data), matmul_rate()) if report else (0.0, 1.0)
     first, start = int(state.step), time.perf_counter()
     for n in range(first, num_steps):
         chosen = shuffled_batches(len(data.images), config.batch_size, n, key=key_order)
@@ -104,7 +117,7 @@ def train(
             recorder.save(state)
         if report:
             rate = (n + 1 - first) * config.batch_size / (time.perf_counter() - start)
-            report(Report(n + 1, num_steps, recorder.recent_loss, rate, recorder.last_validation))
+            report(Report(n + 1, num_steps, recorder.recent_loss, rate, work * rate, peak, recorder.last_validation))
     recorder.save(state)
     return state.average, recorder.history
 
@@ -174,6 +187,12 @@ def _compiled_step(
         return update(state, total)
 
     return step
+
+
+def _operations(objective: AbstractObjective, network: Any, data: LabelledImages) -> float:
+    """Floating-point operations of one image's gradient."""
+    inputs = (jnp.ones(()), jnp.asarray(data.images[0]), jnp.asarray(data.labels[0]), jr.key(0))
+    return operations(jax.grad(objective.loss), network, *inputs)
 
 
 def _placement() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -53,3 +53,14 @@ class FashionTraining:
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of all noise."""
     optimisation: Optimisation = field(default_factory=Optimisation)
+
+
+@dataclass(frozen=True)
+class ClassifierTraining:
+    """A small classifier of Fashion-MNIST, which judges samples and guidance."""
+
+    variant: Literal["binary", "grey"] = "binary"
+    """The pixels it is trained on: spins -1 and +1, or grey values in between."""
+    seed: int = 0
+    """Seed of the initial weights, of the order of the images and of their shifts."""
+    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=8, microbatch=64))

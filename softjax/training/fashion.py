@@ -5,22 +5,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 from flax import nnx
 
+from softjax._types import Array
 from softjax._version import __version__
 from softjax.convert import save_network
 from softjax.data import LabelledImages, binarized, grey, load_fashion_mnist
-from softjax.networks import UNet, UNetConfig
+from softjax.networks import Classifier, UNet, UNetConfig
 from softjax.processes import VP
-from softjax.training._objectives import NoisePrediction
+from softjax.training._objectives import Classification, NoisePrediction
 from softjax.training._trainer import Report, train, validation_losses
-from softjax.training.configs import FashionTraining
+from softjax.training.configs import ClassifierTraining, FashionTraining
 
 DECADES = (1e-3, 1e-2, 1e-1, 1.0, 6.0)
 _NUM_VALIDATED = 1024
-_SETTINGS = ("variant", "widths", "padding", "num_classes", "t_min", "t_max", "seed")
 
 
 def train_fashion(
@@ -33,8 +35,9 @@ def train_fashion(
 ) -> Path:
     """Trains the U-Net of `config` and returns the folder, in `out`, that `load_network` reads.
 
-    The data come from `load_fashion_mnist(folder=folder)`. `out` holds the checkpoint, the weights (half precision) and
-    in `network.json` the history: loss of every 20th of an epoch, validation loss per decade of t for every epoch.
+    The data come from `load_fashion_mnist(folder=folder)`. `out` holds the checkpoint, the averaged weights in half
+    precision and, in `network.json`, the losses: of the training every ten steps, on the test split for every epoch and
+    each decade of t.
     """
     config, out = config or FashionTraining(), Path(out)
     data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
@@ -58,21 +61,55 @@ def train_fashion(
         config.optimisation,
         key=key_training,
         checkpoint=out / "checkpoint.safetensors",
-        settings={name: _plain(getattr(config, name)) for name in _SETTINGS},
+        settings=_settings(config),
         resume=resume,
         validate=validate,
         report=report,
     )
-    about = {
-        "data": f"Fashion-MNIST, {config.variant}, {len(data.images)} training images (MIT licence)",
-        "softjax_version": __version__,
-        "config": asdict(config),
-        "epochs": round(history["loss"].size * config.optimisation.batch_size / len(data.images), 2),
-        "training_loss": _thinned(history.pop("loss")),
-        "validation_loss": {name: np.round(values, 5).tolist() for name, values in history.items()},
-    }
+    about = _card(config, len(data.images), history)
     save_network(out / "network", average, objective.process, "noise", about, dtype="float16")
     return out / "network"
+
+
+def train_classifier(
+    config: ClassifierTraining | None = None,
+    out: Path | str = "results/train-classifier",
+    *,
+    resume: bool = False,
+    folder: Path | str | None = None,
+    report: Callable[[Report], None] | None = None,
+) -> Path:
+    """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
+    config, out = config or ClassifierTraining(), Path(out)
+    data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
+    key_network, key_training = jr.split(jr.key(config.seed))
+    average, history = train(
+        Classification(),
+        Classifier(rngs=nnx.Rngs(key_network)),
+        data,
+        config.optimisation,
+        key=key_training,
+        checkpoint=out / "checkpoint.safetensors",
+        settings=_settings(config),
+        resume=resume,
+        validate=lambda network: {"accuracy": accuracy(network, test)},
+        report=report,
+    )
+    about = _card(config, len(data.images), history)
+    save_network(out / "network", average, None, "logits", about, dtype="float16")
+    return out / "network"
+
+
+def accuracy(network: Callable[..., Any], data: LabelledImages) -> float:
+    """Fraction of the images whose class a classifier finds."""
+    logits = class_logits(network, jnp.asarray(data.images))
+    return float(np.mean(np.argmax(logits, axis=1) == data.labels))
+
+
+@jax.jit
+def class_logits(network: Any, images: Array) -> Array:
+    """Logits (N, classes) of images (N, h, w)."""
+    return jax.lax.map(network, images, batch_size=100)
 
 
 def images_of(data: LabelledImages, variant: str) -> LabelledImages:
@@ -81,11 +118,23 @@ def images_of(data: LabelledImages, variant: str) -> LabelledImages:
     return LabelledImages(images, data.labels.astype(np.int32))
 
 
-def _thinned(losses: np.ndarray, every: int = 10) -> list[float]:
-    """Means over `every` steps."""
-    whole = losses[: losses.size // every * every]
-    return np.round(whole.reshape(-1, every).mean(1), 5).tolist()
+def _settings(config: FashionTraining | ClassifierTraining) -> dict[str, Any]:
+    """What a resumed training must repeat, besides the optimiser's settings, as JSON has it."""
+    values = {name: value for name, value in asdict(config).items() if name != "optimisation"}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _card(
+    config: FashionTraining | ClassifierTraining, num_images: int, history: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What the model card says."""
+    losses, every = history["loss"], 10
+    whole = losses[: losses.size // every * every].reshape(-1, every)
+    return {
+        "data": f"Fashion-MNIST, {config.variant}, {num_images} training images (MIT licence)",
+        "softjax_version": __version__,
+        "training": asdict(config),
+        "epochs": round(losses.size * config.optimisation.batch_size / num_images, 2),
+        "training_loss_every_10_steps": np.round(whole.mean(1), 5).tolist(),
+        "validation": {name: np.round(v, 5).tolist() for name, v in history.items() if name != "loss"},
+    }

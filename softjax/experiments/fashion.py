@@ -1,0 +1,128 @@
+"""A U-Net trained on Fashion-MNIST (section 7, App. D): the bottom row of Fig. 4 and, on grey images, Fig. 8.
+
+The probes of the patch model on a network that learned from real data, and beyond the paper how far that
+network is from a local, translation-equivariant field: leakage of its Fourier modes, growth rates over the whole
+Brillouin zone, and the reach of its Jacobian.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.random as jr
+import matplotlib.figure
+import numpy as np
+import xarray as xr
+
+from softjax._checks import require
+from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax.convert import load_network, read_description
+from softjax.dynamics import reverse_drift, simulate_ensemble
+from softjax.experiments._ensemble import Progress, measure
+from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
+from softjax.experiments.configs import FashionConfig
+from softjax.fields import AbstractField
+from softjax.jacobian import dispersion, effective_radius, mode_leakage
+from softjax.plotting import Quantity, overview
+from softjax.processes import log_grid
+from softjax.spectral import FourierModes, fourier_modes
+
+Config = FashionConfig
+LOWEST_PEAK = 0.1
+"""Peaks are looked for above this time: below, the images are finished and the responses that of their pixels."""
+_NUM_PROBES = 16
+
+
+def run(config: Config | None = None, path: Path | None = None, progress: Progress | None = None) -> xr.Dataset:
+    """Reverse trajectories of the network with all that the figure shows.
+
+    Besides what `softjax.experiments.patch.run` measures, over the dimensions equivariance_time and state: `leakage`
+    (share of the response outside the Fourier pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole zone) and
+    `effective_radius` of the denoiser's Jacobian. Arguments as there.
+    """
+    config = config or Config()
+    require(
+        config.num_equivariance_times <= config.time.num_steps,
+        f"num_equivariance_times must be at most num_steps, {config.time.num_steps}.",
+    )
+    folder = Path(config.weights) if config.weights else shipped("grey" if config.grey else "binary")
+    field, description = load_network(folder), read_description(folder)
+    identity = {"weights": description["sha256"]}
+    static = xr.Dataset(
+        attrs={"weights_sha256": identity["weights"], "epochs": description["about"].get("epochs", 0.0)}
+    )
+    key_paths, key_probes = jr.split(jr.key(config.seed))
+    dataset = measure(field, config, key=key_paths, static=static, path=path, progress=progress, identity=identity)
+    return (
+        dataset.merge(_equivariance(field, config, key_paths, key_probes)) if config.num_equivariance_times else dataset
+    )
+
+
+def shipped(variant: str) -> Path:
+    """Folder of the U-Net that comes with softjax, "binary" or "grey"."""
+    return Path(str(files("softjax") / "weights" / f"fashion-{variant}"))
+
+
+def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> matplotlib.figure.Figure:
+    """Samples, a denoising strip, lengths, growth and mode responses; below, how equivariant the network is."""
+    return overview(dataset, quantity, title="U-Net on Fashion-MNIST")
+
+
+def summary(dataset: xr.Dataset) -> list[Row]:
+    """Critical times as measured, and the cost of the run."""
+    return [
+        equilibrium_row(dataset, LOWEST_PEAK),
+        peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), LOWEST_PEAK),
+        growth_row(dataset),
+        Row("epochs of training", float(dataset.attrs["epochs"]), ""),
+        *cost_rows(dataset),
+    ]
+
+
+def _equivariance(field: AbstractField, config: Config, key_paths: PRNGKeyArray, key: PRNGKeyArray) -> xr.Dataset:
+    """Leakage, whole-zone growth rates and reach at a few times, evenly spaced in log t, of the first trajectories."""
+    shape = (config.grid_size,) * 2
+    ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
+    index = np.unique(np.linspace(0, config.time.num_steps, config.num_equivariance_times).astype(int))
+    states = _states(field, ts, key_paths, config)[:, index]
+    measured = _probe_equivariance(field, ts[index], states, fourier_modes(shape, config.probe.max_shell), key)
+    over = ("state", "equivariance_time")
+    leakage, rate, radius = map(np.asarray, measured)
+    return xr.Dataset(
+        {
+            "leakage": ((*over, "shell"), leakage, {"units": "1", "long_name": "response outside the Fourier pair"}),
+            "zone_rate": ((*over, "ky", "kx"), rate, {"units": "1", "long_name": "sigma^2 Re lambda(k), FFT order"}),
+            "effective_radius": (over, radius, {"units": "sites", "long_name": "reach of the denoiser's Jacobian"}),
+        },
+        coords={"equivariance_time": np.asarray(ts)[index]},
+    )
+
+
+@eqx.filter_jit
+def _states(field: AbstractField, ts: Times, key: PRNGKeyArray, config: Config) -> Array:
+    return simulate_ensemble(
+        field,
+        ts,
+        key=key,
+        num=config.num_equivariance_states,
+        shape=(config.grid_size,) * 2,
+        observe=lambda t, x: x,
+        solver=config.integration.solver,
+        engine=config.integration.engine,
+    ).observed
+
+
+@eqx.filter_jit
+def _probe_equivariance(
+    field: AbstractField, ts: Times, states: Array, modes: FourierModes, key: PRNGKeyArray
+) -> tuple[Array, Array, Array]:
+    def probe(t: Array, x: Configuration) -> tuple[Array, Array, Array]:
+        def drift(x: Configuration) -> Configuration:
+            return reverse_drift(field, t, x)
+
+        rate, _ = dispersion(drift, x, key=key, num_probes=_NUM_PROBES)
+        radius, _ = effective_radius(lambda x: field.denoise(t, x), x, key=key, num_probes=_NUM_PROBES)
+        return mode_leakage(drift, x, modes).leakage, field.process.sigma(t) ** 2 * rate.real, radius
+
+    return jax.vmap(lambda xs: jax.lax.map(lambda tx: probe(*tx), (ts, xs)))(states)

@@ -1,0 +1,47 @@
+"""A small convolutional classifier of images, to judge what a diffusion model has drawn."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from softjax._checks import require, require_lattice
+from softjax._types import Array, Configuration, Float
+from softjax.networks.unet import GroupNorm
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """Everything that fixes the architecture."""
+
+    num_classes: int = 10
+    """Classes that images are told apart by."""
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of each resolution, multiples of 8, finest first; each further one halves both sides."""
+
+
+class Classifier(nnx.Module):
+    """`network(x)`: logits (num_classes,) of one image (h, w) with values in [-1, 1]."""
+
+    def __init__(self, config: ClassifierConfig | None = None, *, rngs: nnx.Rngs):
+        self.config = config = config or ClassifierConfig()
+        require(config.num_classes >= 2, f"num_classes must be at least 2, got {config.num_classes}.")
+        dtype = jnp.result_type(float)
+        convolutions, norms, width = [], [], 1
+        for out in config.widths:
+            for stride in (1, 2):
+                options = {"strides": stride, "param_dtype": dtype, "rngs": rngs}
+                convolutions.append(nnx.Conv(width, out, (3, 3), padding=((1, 1), (1, 1)), **options))
+                norms.append(GroupNorm(out))
+                width = out
+        self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
+        self.output = nnx.Linear(width, config.num_classes, param_dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: Configuration) -> Float[Array, " classes"]:
+        """Logits of one image; raises `ValueError` for other ranks than (h, w)."""
+        require_lattice("x", x.shape, 2)
+        h = x[..., None]
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            h = jax.nn.relu(norm(convolution(h)))
+        return self.output(jnp.mean(h, axis=(0, 1)))
