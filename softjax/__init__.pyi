@@ -17,10 +17,13 @@ from .analysis import equilibrium_correlation_length as equilibrium_correlation_
 from .analysis import log_derivative as log_derivative
 from .analysis import smooth as smooth
 from .analysis import zero_crossing as zero_crossing
+from .dynamics import Churn as Churn
 from .dynamics import CloningAgreement as CloningAgreement
 from .dynamics import Trajectory as Trajectory
 from .dynamics import cloning_agreement as cloning_agreement
 from .dynamics import flow_drift as flow_drift
+from .dynamics import heun as heun
+from .dynamics import heun_ensemble as heun_ensemble
 from .dynamics import reverse_drift as reverse_drift
 from .dynamics import simulate as simulate
 from .dynamics import simulate_ensemble as simulate_ensemble
@@ -28,7 +31,9 @@ from .fields import AbstractEvidenceField as AbstractEvidenceField
 from .fields import AbstractField as AbstractField
 from .fields import EmpiricalField as EmpiricalField
 from .fields import GaussianField as GaussianField
+from .fields import LocalField as LocalField
 from .fields import MixtureField as MixtureField
+from .fields import NetworkField as NetworkField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
 from .jacobian import Eigenpairs as Eigenpairs
@@ -37,6 +42,7 @@ from .jacobian import ModeProbe as ModeProbe
 from .jacobian import ModeResponse as ModeResponse
 from .jacobian import channel_drift as channel_drift
 from .jacobian import dispersion as dispersion
+from .jacobian import effective_radius as effective_radius
 from .jacobian import leading_modes as leading_modes
 from .jacobian import local_dispersion as local_dispersion
 from .jacobian import local_kernel as local_kernel

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import jax
 import numpy as np
 from flax import nnx
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from softjax._checks import require_option
 from softjax.convert._parameters import CheckpointError, parameters, with_parameters
+from softjax.convert._safetensors import write_safetensors
 from softjax.fields import NetworkField
 from softjax.networks import ARCHITECTURES
 from softjax.processes import EDM, VP, AbstractProcess, ConstantSchedule
@@ -36,19 +37,35 @@ def save_network(
     `about` holds what a reader should know (source, licence, training), JSON types only. Files appear under their
     names only when whole: `network.json`, written last, makes the folder loadable, and holds the weights' checksum.
     """
+    save_parameters(folder, network.config, parameters(network), process, prediction, about, dtype)
+
+
+def save_parameters(
+    folder: Path | str,
+    config: Any,
+    values: Mapping[str, np.ndarray],
+    process: AbstractProcess | None = None,
+    prediction: str = "noise",
+    about: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """`save_network` for the values of all parameters by name, written one at a time: no network is built.
+
+    `progress` is called with the bytes written so far and in all.
+    """
     require_option("dtype", dtype, ("float32", "float16", "float64"))
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    names = {cls: name for name, (cls, _) in ARCHITECTURES.items()}
-    weights = {name: np.ascontiguousarray(value, dtype) for name, value in parameters(network).items()}
+    names = {config_class: name for name, (_, config_class) in ARCHITECTURES.items()}
     partial = folder / f"{WEIGHTS}.partial"
-    save_file(weights, partial)
+    write_safetensors(partial, values, dtype, progress)
     description = {
-        "architecture": names[type(network)],
-        "config": asdict(network.config),
+        "architecture": names[type(config)],
+        "config": asdict(config),
         "process": None if process is None else _describe(process),
         "prediction": prediction,
-        "num_parameters": sum(value.size for value in weights.values()),
+        "num_parameters": sum(value.size for value in values.values()),
         "sha256": file_digest(partial),
         "about": dict(about or {}),
     }

@@ -49,8 +49,9 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     folder = Path(config.weights) if config.weights else shipped("grey" if config.grey else "binary")
     field, description = load_network(folder), read_description(folder)
     identity = {"weights": description["sha256"]}
+    epochs = float(description.get("about", {}).get("epochs", 0.0))
     static = xr.Dataset(
-        attrs={"weights_sha256": identity["weights"], "epochs": description["about"].get("epochs", 0.0)}
+        attrs={"epochs": epochs, "lowest_peak_time": LOWEST_PEAK, "weights_sha256": identity["weights"]}
     )
     key_paths, key_probes = jr.split(jr.key(config.seed))
     dataset = measure(field, config, key=key_paths, static=static, path=path, progress=progress, identity=identity)

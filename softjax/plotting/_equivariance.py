@@ -3,6 +3,8 @@
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
 from softjax.plotting._style import SHELLS
@@ -36,10 +38,11 @@ def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset) -> None:
     ts = dataset["equivariance_time"].values
     rates = dataset["zone_rate"].mean("state").values
     around = np.linspace(0, len(ts) - 1, _NUM_ZONES + 2).astype(int)[1:-1]
+    scale = Normalize(-1, 1)
     for axis, index in zip(axes, around, strict=True):
         zone = np.fft.fftshift(rates[index])
         extent = (-np.pi, np.pi, np.pi, -np.pi)
-        image = axis.imshow(zone, cmap="RdBu_r", vmin=-1, vmax=1, extent=extent, interpolation="nearest")
+        axis.imshow(zone, cmap="RdBu_r", norm=scale, extent=extent, interpolation="nearest")
         axis.set(
             title=rf"$\sigma^2$ Re $\lambda(k)$ at t = {ts[index]:.2g}",
             xticks=[-np.pi, 0, np.pi],
@@ -49,5 +52,5 @@ def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset) -> None:
         axis.set_yticklabels([r"$-\pi$", "0", r"$\pi$"] if axis is axes[0] else [])
         axis.set_xlabel(r"$k_x$  (rad/site)")
         axis.grid(False)
-    figure.colorbar(image, ax=list(axes), shrink=0.75, location="right")
+    figure.colorbar(ScalarMappable(scale, "RdBu_r"), ax=list(axes), shrink=0.75, location="right")
     axes[0].set_ylabel(r"$k_y$  (rad/site)")
