@@ -15,7 +15,14 @@ from typing import Annotated, Literal
 
 import tyro
 
-from softjax.experiments.configs import ClocksConfig, EmpiricalConfig, FashionConfig, PatchConfig, TheoryConfig
+from softjax.experiments.configs import (
+    ClocksConfig,
+    EmpiricalConfig,
+    FashionConfig,
+    LocalityConfig,
+    PatchConfig,
+    TheoryConfig,
+)
 from softjax.training.configs import ClassifierTraining, FashionTraining
 
 Quantity = Literal["magnitude", "rayleigh"]
@@ -78,6 +85,14 @@ class Fashion:
 
 
 @dataclass(frozen=True)
+class Locality:
+    """The trained U-Net against the optimal local score of its data, patch size by patch size."""
+
+    config: Annotated[LocalityConfig, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/locality")))
+
+
+@dataclass(frozen=True)
 class Train:
     """Trains a network; the weights that ship were made by this command."""
 
@@ -93,7 +108,7 @@ class Train:
     """Folder with the four Fashion-MNIST files; looked for, and downloaded, if not given."""
 
 
-Experiment = Patch | Empirical | Clocks | Theory | Fashion
+Experiment = Patch | Empirical | Clocks | Theory | Fashion | Locality
 Command = Experiment | Train
 
 
@@ -107,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
         "clocks": Clocks(ClocksConfig.quick() if quick else ClocksConfig()),
         "theory": Theory(TheoryConfig.quick() if quick else TheoryConfig()),
         "fashion": Fashion(FashionConfig.quick() if quick else FashionConfig()),
+        "locality": Locality(LocalityConfig.quick() if quick else LocalityConfig()),
         "train": Train(FashionTraining()),
     }
     descriptions = {name: type(default).__doc__ or "" for name, default in defaults.items()}

@@ -214,10 +214,10 @@ def _static(
         "snapshot_time": (("snapshot",), snapshots[0], {"units": "1", "coordinate": 1}),
         "snapshot_state": (("snapshot", "y", "x"), snapshots[1], {"long_name": "trajectory 0", "units": "data"}),
     }
-    return static.assign(coordinates).assign_attrs(provenance(config))
+    return static.assign(coordinates).assign_attrs(provenance(config.seed))
 
 
-def provenance(config: Config) -> dict[str, Any]:
+def provenance(seed: int) -> dict[str, Any]:
     """Where a result comes from: version, precision, device, random numbers, time."""
     device = jax.devices()[0]
     return {
@@ -225,6 +225,6 @@ def provenance(config: Config) -> dict[str, Any]:
         "jax_version": jax.__version__,
         "device": f"{device.platform}: {device.device_kind} x {jax.device_count()}",
         "float_type": str(jnp.result_type(float)),
-        "key": f"jax.random.key({config.seed}), {jr.key_impl(jr.key(config.seed))}",
+        "key": f"jax.random.key({seed}), {jr.key_impl(jr.key(seed))}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

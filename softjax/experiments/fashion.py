@@ -46,7 +46,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
         config.num_equivariance_times <= config.time.num_steps,
         f"num_equivariance_times must be at most num_steps, {config.time.num_steps}.",
     )
-    folder = Path(config.weights) if config.weights else shipped("grey" if config.grey else "binary")
+    folder = network_folder(config.weights, config.grey)
     field, description = load_network(folder), read_description(folder)
     identity = {"weights": description["sha256"]}
     epochs = float(description.get("about", {}).get("epochs", 0.0))
@@ -60,9 +60,14 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     )
 
 
-def shipped(variant: str) -> Path:
-    """Folder of the U-Net that comes with softjax, "binary" or "grey"."""
-    return Path(str(files("softjax") / "weights" / f"fashion-{variant}"))
+def network_folder(weights: str | None, grey: bool) -> Path:
+    """The folder of a user's network, or of the one that comes with softjax."""
+    return Path(weights) if weights else Path(str(files("softjax") / "weights")) / f"fashion-{variant_name(grey)}"
+
+
+def variant_name(grey: bool) -> str:
+    """What the variants of the data are called."""
+    return "grey" if grey else "binary"
 
 
 def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> matplotlib.figure.Figure:
