@@ -81,11 +81,10 @@ def _locate(name: str, folder: Path | str | None, download: bool) -> Path:
 
 def _download(name: str) -> Path:
     import pooch
-    import requests
 
     try:
         path = pooch.retrieve(_URL + name, None, name, cache_folder())
-    except (requests.RequestException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise FileNotFoundError(f"{name} could not be downloaded ({type(error).__name__}). {_REMEDY}") from error
     split, kind = next(key for key, (file, _, _) in _FILES.items() if file == name)
     _, shape, digest = _FILES[split, kind]
