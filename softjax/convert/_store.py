@@ -18,6 +18,7 @@ from softjax._checks import require_option
 from softjax.convert._parameters import CheckpointError, parameters, with_parameters
 from softjax.convert._safetensors import write_safetensors
 from softjax.fields import NetworkField
+from softjax.fields._network import PREDICTIONS
 from softjax.networks import ARCHITECTURES
 from softjax.processes import EDM, VP, AbstractProcess, ConstantSchedule
 
@@ -84,10 +85,10 @@ def load_module(folder: Path | str) -> Any:
     if name not in ARCHITECTURES:
         raise CheckpointError(f"{folder} holds a network of unknown architecture {name!r}.")
     cls, config = ARCHITECTURES[name]
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in description["config"].items()}
     try:
+        fields = {key: tuple(v) if isinstance(v, list) else v for key, v in description["config"].items()}
         network = jax.eval_shape(lambda: cls(config(**fields), rngs=nnx.Rngs(0)))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise CheckpointError(f"{folder}/{DESCRIPTION} describes no {name}: {error}") from error
     weights = Path(folder) / WEIGHTS
     if file_digest(weights) != description["sha256"]:
@@ -103,7 +104,10 @@ def load_network(folder: Path | str, label: int | None = None) -> NetworkField:
     network, description = load_module(folder), read_description(folder)
     if description["process"] is None:
         raise CheckpointError(f"{folder} holds a {description['architecture']}, which is not a diffusion model.")
-    return NetworkField(network, _process(description["process"]), description["prediction"], label)
+    prediction = description["prediction"]
+    if prediction not in PREDICTIONS:
+        raise CheckpointError(f"{folder} holds a network of unknown prediction {prediction!r}.")
+    return NetworkField(network, _process(description["process"]), prediction, label)
 
 
 def read_description(folder: Path | str) -> dict[str, Any]:
@@ -144,9 +148,9 @@ def _describe(process: AbstractProcess) -> dict[str, Any]:
     raise ValueError(f"only EDM and VP with a constant rate can be stored with a network, got {process}.")
 
 
-def _process(description: dict[str, Any]) -> AbstractProcess:
-    if description.get("name") == "EDM":
-        return EDM(float(description["sigma_data"]))
-    if description.get("name") == "VP":
-        return VP(float(description["beta"]))
-    raise CheckpointError(f"unknown process {description!r}.")
+def _process(description: Any) -> AbstractProcess:
+    try:
+        process, parameter = {"EDM": (EDM, "sigma_data"), "VP": (VP, "beta")}[description["name"]]
+        return process(float(description[parameter]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"unknown process {description!r}: softjax stores EDM and VP.") from error

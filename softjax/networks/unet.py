@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from softjax._checks import require, require_lattice, require_option
+from softjax._checks import require, require_option
 from softjax._types import Array, Configuration, Float, Int, Time
 
 _GROUP_SIZE = 8  # channels of a normalisation group
@@ -102,10 +102,13 @@ class UNet(nnx.Module):
     def _as_image(self, x: Configuration) -> Float[Array, "h w c"]:
         channels, stride = self.config.channels, self.config.stride
         image = x[..., None] if channels == 1 and x.ndim == 2 else x
-        require_lattice("x", image.shape[:-1], 2)
-        require(image.shape[-1] == channels, f"x must have {channels} channels, got shape {x.shape}.")
         require(
-            all(side % stride == 0 for side in image.shape[:2]),
+            image.ndim == 3 and image.shape[-1] == channels,
+            f"x must be one image (h, w{'' if channels == 1 else f', {channels}'}), got shape {x.shape}. "
+            "For a batch of images use jax.vmap.",
+        )
+        require(
+            all(side > 0 and side % stride == 0 for side in image.shape[:2]),
             f"the sides of x must be multiples of {stride}, got {image.shape[:2]}; pad the image.",
         )
         return image
@@ -172,7 +175,7 @@ class GroupNorm(nnx.Module):
         return x * scale + shift
 
 
-def _stage(width: int, out: int, num_blocks: int, config: UNetConfig, rngs: nnx.Rngs) -> nnx.List:
+def _stage(width: int, out: int, num_blocks: int, config: UNetConfig, rngs: nnx.Rngs) -> Sequence[ResidualBlock]:
     return nnx.List([ResidualBlock(out if i else width, out, config, rngs=rngs) for i in range(num_blocks)])
 
 

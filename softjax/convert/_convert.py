@@ -1,0 +1,164 @@
+"""From a checkpoint of torch's to a network's folder: recognised by content, checked in full, then written."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softjax._checks import require
+from softjax.convert._checkpoint import Checkpoint, recognise
+from softjax.convert._dinov2 import dinov2_from_tensors
+from softjax.convert._edm2 import edm2_config, edm2_parameters
+from softjax.convert._edm2_layout import infer_edm2_arguments
+from softjax.convert._edm2_pickle import read_edm2_pickle
+from softjax.convert._parameters import CheckpointError, parameters
+from softjax.convert._safetensors import read_safetensors
+from softjax.convert._store import WEIGHTS, file_digest, read_description, save_parameters
+from softjax.convert._torch_zip import read_torch_zip
+from softjax.processes import EDM, AbstractProcess
+
+EDM2_LICENCE = "The weights that NVIDIA published with EDM2 are licensed CC BY-NC-SA 4.0: no commercial use."
+DINOV2_LICENCE = "The weights that Meta published with DINOv2 are licensed Apache 2.0."
+
+_READERS = {"EDM2 pickle": read_edm2_pickle, "torch zip": read_torch_zip, "safetensors": read_safetensors}
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What is to be written."""
+
+    config: Any
+    values: Mapping[str, np.ndarray]
+    process: AbstractProcess | None
+    prediction: str
+    about: dict[str, Any]
+
+
+def read_checkpoint(path: Path | str) -> Checkpoint:
+    """The tensors of an EDM2 pickle, a torch state dict or a safetensors file, by content, not by name.
+
+    Nothing in the file is executed. Raises `FileNotFoundError`, or `CheckpointError` naming what is wrong with it.
+    """
+    return _READERS[recognise(path)](path)
+
+
+def convert(
+    source: Path | str,
+    out: Path | str,
+    *,
+    head: Path | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Converts a checkpoint of EDM2 or DINOv2 into a folder for `load_network` or `load_module`; returns the folder.
+
+    Parameters keep the precision of the file (bfloat16 becomes float32), so that half-precision files stay half as
+    large; loading converts them exactly. `network.json` records name, size and SHA-256 of the source, and a licence.
+
+    Parameters
+    ----------
+    source
+        A published EDM2 pickle, or a state dict under the names of the originals (EDM2, DINOv2) or of transformers
+        (DINOv2), as torch's zip format or safetensors.
+    out
+        The folder. It must be new or empty, or hold this same conversion, which is then left as it is.
+    head
+        File of DINOv2's linear head, where that is stored apart.
+    options
+        What a state dict leaves open: constructor arguments of EDM2 such as `channels_per_head`, `num_heads` of DINOv2.
+    progress
+        Called with the bytes written so far and in all.
+
+    Raises
+    ------
+    FileNotFoundError, FileExistsError
+        If `source` is missing; if `out` holds something else.
+    CheckpointError
+        For a file that is damaged, refused or of another network.
+    ValueError
+        For a head or options that the network does not take. Nothing is written in any of these cases.
+    """
+    source, out = Path(source), Path(out).absolute()
+    network = _read(source, None if head is None else Path(head), dict(options or {}))
+    if _is_done(out, network.about):
+        return out
+    dtypes = {value.dtype.name for value in network.values.values()}
+    dtype = "float64" if "float64" in dtypes else "float16" if dtypes == {"float16"} else "float32"
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    try:
+        save_parameters(
+            partial, network.config, network.values, network.process, network.prediction, network.about, dtype, progress
+        )
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _read(source: Path, head: Path | None, options: dict[str, Any]) -> _Network:
+    checkpoint = read_checkpoint(source)
+    about = {"source": _provenance(source), "layout": checkpoint.layout}
+    names = checkpoint.tensors.keys()
+    if checkpoint.class_name or any(name.startswith("unet.") for name in names):
+        require(head is None, "EDM2 has no separate head: give head only with a DINOv2 backbone.")
+        return _edm2(checkpoint, options, about)
+    if names & {"pos_embed", "cls_token"} or any(name.endswith("embeddings.cls_token") for name in names):
+        return _dinov2(checkpoint, head, options, about)
+    if names == {"weight", "bias"}:
+        raise CheckpointError(f"{source} holds a linear head alone: convert its backbone, with head={str(source)!r}.")
+    shown = ", ".join(list(names)[:4]) or "none"
+    raise CheckpointError(f"{source} holds the tensors of neither EDM2 nor DINOv2; the first are {shown}.")
+
+
+def _edm2(checkpoint: Checkpoint, options: dict[str, Any], about: dict[str, Any]) -> _Network:
+    if checkpoint.class_name:
+        require(not options, f"an EDM2 pickle says all about its network; got options {', '.join(options)}.")
+        arguments = checkpoint.options
+        about |= {"encoder": checkpoint.encoder}
+    else:
+        shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
+        arguments = infer_edm2_arguments(shapes) | options
+        about |= {"options": options, "note": "arguments that neither shapes nor options fix are EDM2's defaults"}
+    config = edm2_config(arguments)
+    values = edm2_parameters(checkpoint.tensors, config)
+    about |= {"arguments": arguments, "licence": EDM2_LICENCE}
+    return _Network(config, values, EDM(config.sigma_data), "denoiser", about)
+
+
+def _dinov2(checkpoint: Checkpoint, head: Path | None, options: dict[str, Any], about: dict[str, Any]) -> _Network:
+    require(options.keys() <= {"num_heads"}, f"the one option of DINOv2 is num_heads, got {', '.join(options)}.")
+    if head is not None:
+        about |= {"head": _provenance(head)}
+    tensors = None if head is None else read_checkpoint(head).tensors
+    try:
+        network = dinov2_from_tensors(checkpoint.tensors, tensors, **options)
+    except CheckpointError:
+        raise
+    except (ValueError, IndexError, ArithmeticError) as error:
+        raise CheckpointError(f"the tensors do not fit together as those of a DINOv2 network do: {error}") from error
+    about |= {"options": options, "licence": DINOV2_LICENCE}
+    return _Network(network.config, parameters(network), None, "logits", about)
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+def _is_done(out: Path, about: Mapping[str, Any]) -> bool:
+    """Whether `out` holds this conversion already; raises `FileExistsError` if it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    as_stored = json.loads(json.dumps(about))
+    try:
+        description = read_description(out)
+        same = description["about"] == as_stored and description["sha256"] == file_digest(out / WEIGHTS)
+    except (FileNotFoundError, CheckpointError, KeyError):
+        same = False
+    if not same:
+        raise FileExistsError(f"{out} exists and is not this conversion: remove it, or choose another folder.")
+    return True

@@ -1,0 +1,345 @@
+r"""EDM2: the magnitude-preserving U-Net of Karras et al. 2024 (arXiv 2312.02696), in Flax NNX.
+
+The network is the denoiser itself, $D(x; \sigma) = c_\mathrm{skip} x + c_\mathrm{out} F(c_\mathrm{in} x;
+c_\mathrm{noise})$ with the raw network $F$ and
+
+$$c_\mathrm{skip} = \frac{\sigma_d^2}{\sigma^2 + \sigma_d^2}, \quad
+c_\mathrm{out} = \frac{\sigma\sigma_d}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad
+c_\mathrm{in} = \frac{1}{\sqrt{\sigma^2 + \sigma_d^2}}, \quad c_\mathrm{noise} = \frac{\ln\sigma}{4}.$$
+
+Images are (h, w, channels), in [-1, 1] without noise; batches are `jax.vmap`, under which weights are normalised once
+for all images. Everything can be differentiated forward, attention included. Accelerators multiply matrices at reduced
+precision by default: `jax.default_matmul_precision("highest")` gives single precision.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from softjax._checks import concrete, require, require_option, require_shape
+from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time
+from softjax.networks._edm2_layers import (
+    MPConv,
+    MPFourier,
+    MPLinear,
+    MPWeight,
+    attend,
+    double,
+    halve,
+    mp_concat,
+    mp_silu,
+    mp_sum,
+    normalize,
+)
+
+Label = Int[Array, ""] | Float[Array, " classes"] | int | None
+"""A class, weights of the classes, or none."""
+
+_SIZES = {"xs": (128, 0.0), "s": (192, 0.0), "m": (256, 0.1), "l": (320, 0.1), "xl": (384, 0.1), "xxl": (448, 0.1)}
+
+
+@dataclass(frozen=True)
+class EDM2Config:
+    """Everything that fixes the architecture; by default EDM2-S for ImageNet at 64 x 64."""
+
+    img_resolution: int = 64
+    """Side of the training images. Others whose sides are multiples of `stride` pass too."""
+    img_channels: int = 3
+    """Channels of the image."""
+    label_dim: int = 1000
+    """Classes, 0 for an unconditional network."""
+    model_channels: int = 192
+    """Unit of all widths."""
+    channel_mult: tuple[int, ...] = (1, 2, 3, 4)
+    """Channels of each level in units of `model_channels`, finest first; each further one halves both sides."""
+    channel_mult_noise: int | None = None
+    """Fourier features of the noise level in units of `model_channels`; None for those of the finest level."""
+    channel_mult_emb: int | None = None
+    """Width of the embedding in units of `model_channels`; None for that of the widest level."""
+    num_blocks: int = 3
+    """Encoder blocks of each level; the decoder has one more."""
+    attn_resolutions: tuple[int, ...] = (16, 8)
+    """Sides of the levels with attention, for images of side `img_resolution`."""
+    channels_per_head: int = 64
+    """Channels of an attention head. Narrower levels have no attention."""
+    label_balance: float = 0.5
+    """Share of the label in the embedding."""
+    concat_balance: float = 0.5
+    """Share of the skip connection in the decoder's inputs."""
+    res_balance: float = 0.3
+    """Share of the residual branch in a block."""
+    attn_balance: float = 0.3
+    """Share of the attention in a block."""
+    clip_act: float | None = 256.0
+    """Bound of the activations after each block, None for no bound."""
+    resample_filter: tuple[float, ...] = (1.0, 1.0)
+    """Taps of the filter between levels, an even number; only their ratios matter."""
+    sigma_data: float = 0.5
+    """Standard deviation of the data."""
+    logvar_channels: int = 128
+    """Fourier features of the log variance."""
+    dropout: float = 0.0
+    """Probability of dropping a channel value in training, which is when the network gets a `key`."""
+    compute_dtype: Literal["float16", "bfloat16"] | None = None
+    """Precision inside the blocks; None for that of the image. Parameters, embeddings and D keep theirs.
+
+    On small random networks float16 moves D by 1e-3 of its norm, bfloat16 by 1e-2; single precision by 5e-7.
+    """
+
+    def __post_init__(self) -> None:
+        """Refuses what no network can have."""
+        require_option("compute_dtype", str(self.compute_dtype), ("None", "float16", "bfloat16"))
+        optional = (self.channel_mult_noise, self.channel_mult_emb)
+        sizes = (self.img_resolution, self.img_channels, self.model_channels, self.num_blocks)
+        sizes += (self.channels_per_head, self.logvar_channels, *self.channel_mult)
+        sizes += tuple(size for size in optional if size is not None)
+        require(min(sizes) >= 1 and len(self.channel_mult) >= 1, f"sizes must be at least 1, got {self}.")
+        require(self.label_dim >= 0, f"label_dim must not be negative, got {self.label_dim}.")
+        require(
+            self.img_resolution % self.stride == 0,
+            f"img_resolution must be a multiple of {self.stride}, got {self.img_resolution}.",
+        )
+        balances = (self.label_balance, self.concat_balance, self.res_balance, self.attn_balance)
+        require(all(0 <= balance <= 1 for balance in balances), f"balances must be in [0, 1], got {balances}.")
+        require(self.sigma_data > 0, f"sigma_data must be positive, got {self.sigma_data}.")
+        require(self.clip_act is None or self.clip_act > 0, f"clip_act must be positive, got {self.clip_act}.")
+        require(0 <= self.dropout < 1, f"dropout must be in [0, 1), got {self.dropout}.")
+        taps = self.resample_filter
+        require(
+            len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0,
+            f"resample_filter must have an even number of taps and a sum that is not zero, got {taps}.",
+        )
+
+    @classmethod
+    def preset(cls, size: str, **changes: Any) -> "EDM2Config":
+        """A published size, "xs", "s", "m", "l", "xl" or "xxl", for ImageNet at 64 x 64, with some options changed."""
+        require_option("size", size, _SIZES)
+        channels, dropout = _SIZES[size]
+        return cls(**{"model_channels": channels, "dropout": dropout} | changes)
+
+    @property
+    def stride(self) -> int:
+        """Side of the pixels of the coarsest level: image sides are multiples of it."""
+        return 2 ** (len(self.channel_mult) - 1)
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Side of each level for images of side `img_resolution`, finest first."""
+        return tuple(self.img_resolution >> level for level in range(len(self.channel_mult)))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level."""
+        return tuple(self.model_channels * mult for mult in self.channel_mult)
+
+    @property
+    def noise_size(self) -> int:
+        """Fourier features of the noise level."""
+        return self.model_channels * (self.channel_mult_noise or self.channel_mult[0])
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of the embedding of noise level and label."""
+        return self.model_channels * (self.channel_mult_emb or max(self.channel_mult))
+
+
+class EDM2(nnx.Module):
+    """`network(sigma, x)`, or `network(sigma, x, label)`: the denoised image, with the shape of `x`."""
+
+    def __init__(self, config: EDM2Config | None = None, *, rngs: nnx.Rngs):
+        self.config = config = config or EDM2Config()
+        size = config.embedding_size
+        self.noise_features = MPFourier(config.noise_size, rngs=rngs)
+        self.noise = MPLinear(config.noise_size, size, rngs=rngs)
+        self.label = MPLinear(config.label_dim, size, rngs=rngs) if config.label_dim else None
+        self.log_variance_features = MPFourier(config.logvar_channels, rngs=rngs)
+        self.log_variance_head = MPLinear(config.logvar_channels, 1, rngs=rngs)
+
+        widths, attention = config.widths, [side in config.attn_resolutions for side in config.resolutions]
+        self.input = MPConv(config.img_channels + 1, widths[0], rngs=rngs)
+        encoder, downs, skips, width = [], [], [widths[0]], widths[0]
+        for level, out in enumerate(widths):
+            if level:
+                downs.append(Block(width, width, config, "encoder", "halve", rngs=rngs))
+                skips.append(width)
+            blocks = []
+            for _ in range(config.num_blocks):
+                blocks.append(Block(width, out, config, "encoder", attention=attention[level], rngs=rngs))
+                skips.append(width := out)
+            encoder.append(nnx.List(blocks))
+        self.encoder, self.downs = nnx.List(encoder), nnx.List(downs)
+
+        self.middle = nnx.List([Block(width, width, config, attention=a, rngs=rngs) for a in (True, False)])
+        decoder, ups = [], []
+        for level, out in reversed(list(enumerate(widths))):
+            if level + 1 < len(widths):
+                ups.append(Block(width, width, config, resample="double", rngs=rngs))
+            blocks = []
+            for _ in range(config.num_blocks + 1):
+                blocks.append(Block(width + skips.pop(), out, config, attention=attention[level], rngs=rngs))
+                width = out
+            decoder.append(nnx.List(blocks))
+        self.decoder, self.ups = nnx.List(decoder), nnx.List(ups)
+
+        self.output_gain = nnx.Param(jnp.zeros(()))
+        self.output = MPConv(width, config.img_channels, rngs=rngs)
+
+    def __call__(
+        self, t: Time, x: Configuration, label: Label = None, *, key: PRNGKeyArray | None = None
+    ) -> Configuration:
+        """D(x; sigma = t) of one image, (h, w) or (h, w, channels).
+
+        `label` is a class, weights of the classes, shape (label_dim,), or None, which a conditional network takes for
+        no class at all. `key` switches on the dropout of training. Raises `ValueError` for images and labels that do
+        not fit the network.
+        """
+        image = x[..., None] if self.config.img_channels == 1 and x.ndim == 2 else x
+        sigma, sigma_data = jnp.asarray(t, x.dtype), self.config.sigma_data
+        total = jnp.hypot(sigma, sigma_data)
+        raw = self.raw(jnp.log(sigma) / 4, image / total, label, key=key)
+        return ((sigma_data / total) ** 2 * image + sigma * sigma_data / total * raw).reshape(x.shape)
+
+    def raw(
+        self,
+        c_noise: Float[Array, ""],
+        x: Configuration,
+        label: Label = None,
+        *,
+        key: PRNGKeyArray | None = None,
+    ) -> Configuration:
+        """F(x; c_noise), the network without its preconditioning, of one image (h, w, channels) of unit variance."""
+        config = self.config
+        self._check_image(x)
+        embedding = self.embed(jnp.asarray(c_noise, x.dtype), label)
+        keys = self._keys(key)
+        h = jnp.concatenate([x, jnp.ones_like(x[..., :1])], axis=-1)
+        skips = [h := self.input(h.astype(config.compute_dtype or x.dtype))]
+        for level, blocks in enumerate(self.encoder):
+            for block in [*self.downs[level - 1 : level], *blocks]:
+                skips.append(h := block(h, embedding, next(keys)))
+        for block in self.middle:
+            h = block(h, embedding, next(keys))
+        for level, blocks in enumerate(self.decoder):
+            for block in self.ups[level - 1 : level]:
+                h = block(h, embedding, next(keys))
+            for block in blocks:
+                h = block(mp_concat(h, skips.pop(), config.concat_balance), embedding, next(keys))
+        return self.output(h, self.output_gain[...]).astype(x.dtype)
+
+    def embed(self, c_noise: Float[Array, ""], label: Label = None) -> Float[Array, " size"]:
+        """Embedding of noise level and label that every block sees."""
+        embedding = self.noise(self.noise_features(c_noise))
+        if self.label is not None:
+            weights = self._label_weights(label, embedding.dtype)
+            embedding = mp_sum(embedding, self.label(weights), self.config.label_balance)
+        else:
+            require(label is None, f"this network is unconditional, got the label {label}; leave it out.")
+        return mp_silu(embedding)
+
+    def log_variance(self, t: Time) -> Float[Array, ""]:
+        """u(sigma = t): logarithm of the variance that the denoising error has per pixel, learned beside D."""
+        sigma = jnp.asarray(t, self.log_variance_head.kernel[...].dtype)
+        return self.log_variance_head(self.log_variance_features(jnp.log(sigma) / 4))[0]
+
+    def _check_image(self, x: Array) -> None:
+        channels, stride = self.config.img_channels, self.config.stride
+        require(
+            x.ndim == 3 and x.shape[-1] == channels,
+            f"x must be one image (h, w, {channels}), got shape {x.shape}. For a batch of images use jax.vmap.",
+        )
+        require(
+            all(side > 0 and side % stride == 0 for side in x.shape[:2]),
+            f"the sides of x must be multiples of {stride}, got {x.shape[:2]}; pad the image.",
+        )
+
+    def _label_weights(self, label: Label, dtype: jnp.dtype) -> Float[Array, " classes"]:
+        """Weights of the classes at unit magnitude for one class."""
+        classes = self.config.label_dim
+        if label is None:
+            return jnp.zeros(classes, dtype)
+        known, label = concrete(label), jnp.asarray(label)
+        if jnp.issubdtype(label.dtype, jnp.integer):
+            require_shape("an integer label", label.shape, ())
+            require(known is None or 0 <= int(known) < classes, f"labels run from 0 to {classes - 1}, got {known}.")
+            return jax.nn.one_hot(label, classes, dtype=dtype) * math.sqrt(classes)
+        require_shape("a label of weights", label.shape, (classes,))
+        return label.astype(dtype) * math.sqrt(classes)
+
+    def _keys(self, key: PRNGKeyArray | None) -> Iterator[PRNGKeyArray | None]:
+        """A key for each block, or none for any."""
+        lists = [*self.encoder, self.downs, self.middle, *self.decoder, self.ups]
+        count = sum(len(blocks) for blocks in lists)
+        return iter([None] * count if key is None else jax.random.split(key, count))
+
+
+class Block(nnx.Module):
+    """Residual block with the embedding's modulation, and attention where there are heads for it (Fig. 21)."""
+
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        config: EDM2Config,
+        side: Literal["encoder", "decoder"] = "decoder",
+        resample: Literal["keep", "halve", "double"] = "keep",
+        attention: bool = False,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.config, self.side, self.resample = config, side, resample
+        self.num_heads = out // config.channels_per_head if attention else 0
+        require(
+            self.num_heads == 0 or out % self.num_heads == 0,
+            f"{out} channels cannot be divided among {self.num_heads} heads: change channels_per_head.",
+        )
+        self.conv1 = MPConv(out if side == "encoder" else width, out, rngs=rngs)
+        self.embedding = MPLinear(config.embedding_size, out, rngs=rngs)
+        self.embedding_gain = nnx.Param(jnp.zeros(()))
+        self.conv2 = MPConv(out, out, rngs=rngs)
+        self.skip = MPLinear(width, out, rngs=rngs) if width != out else None
+        self.qkv = MPLinear(out, 3 * out, rngs=rngs) if self.num_heads else None
+        self.projection = MPLinear(out, out, rngs=rngs) if self.num_heads else None
+
+    def __call__(
+        self, x: Float[Array, "h w c"], embedding: Float[Array, " size"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "h2 w2 out"]:
+        """The next activations, at most `clip_act` in size."""
+        config = self.config
+        if self.resample != "keep":
+            x = (halve if self.resample == "halve" else double)(x, config.resample_filter)
+        if self.side == "encoder":
+            x = normalize(x if self.skip is None else self.skip(x), (2,))
+        y = self._residual(x, embedding, key)
+        if self.side == "decoder" and self.skip is not None:
+            x = self.skip(x)
+        x = mp_sum(x, y, config.res_balance)
+        if self.qkv is not None and self.projection is not None:
+            x = mp_sum(x, self.projection(attend(self.qkv(x), self.num_heads)), config.attn_balance)
+        return x if config.clip_act is None else jnp.clip(x, -config.clip_act, config.clip_act)
+
+    def _residual(self, x: Array, embedding: Array, key: PRNGKeyArray | None) -> Array:
+        modulation = self.embedding(embedding, self.embedding_gain[...]) + 1
+        y = mp_silu(self.conv1(mp_silu(x)) * modulation.astype(x.dtype))
+        if key is not None and self.config.dropout:
+            keep = 1 - self.config.dropout
+            y = jnp.where(jax.random.bernoulli(key, keep, y.shape), y / keep, 0)
+        return self.conv2(y)
+
+
+def normalized_weights(network: nnx.Module) -> nnx.Module:
+    """The network with every weight at unit magnitude per output: forced weight normalisation, Eq. (66).
+
+    A training loop calls it after each step. The network stays the same function, up to the normalisation's 1e-4.
+    """
+    return jax.tree.map(
+        lambda leaf: (
+            leaf.replace(normalize(leaf[...], tuple(range(leaf[...].ndim - 1)))) if isinstance(leaf, MPWeight) else leaf
+        ),
+        network,
+        is_leaf=lambda leaf: isinstance(leaf, MPWeight),
+    )

@@ -1,0 +1,211 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from helpers import FLOAT, X64, assert_close
+from safetensors.numpy import load_file, save_file
+
+import softjax as sj
+from softjax.convert import (
+    CheckpointError,
+    load_module,
+    load_network,
+    parameter_names,
+    parameters,
+    read_description,
+    save_network,
+    with_parameters,
+)
+from softjax.networks import Classifier, ClassifierConfig, UNet, UNetConfig
+
+pytestmark = pytest.mark.float32
+
+CONFIG = UNetConfig(widths=(8, 16), embedding_size=8, num_middle_blocks=1, num_classes=2)
+
+
+def random_unet(config=CONFIG, seed=0):
+    """Weights that float32 holds exactly."""
+    outline, rng = jax.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0))), np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape).astype(np.float32), FLOAT), outline)
+
+
+@pytest.fixture
+def network():
+    return random_unet()
+
+
+@pytest.fixture
+def folder(tmp_path, network):
+    save_network(tmp_path / "network", network, sj.VP(1.5), "noise", {"licence": "MIT", "epochs": 4})
+    return tmp_path / "network"
+
+
+def redescribe(folder, **changes):
+    path = folder / "network.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_networks_come_back_bit_for_bit_in_the_default_float_type(tmp_path, network, dtype):
+    save_network(tmp_path, network, sj.VP(), dtype=dtype)
+    loaded = load_module(tmp_path)
+    assert type(loaded) is UNet
+    assert loaded.config == CONFIG
+    for name, value in parameters(loaded).items():
+        assert value.dtype == FLOAT
+        np.testing.assert_array_equal(value, parameters(network)[name].astype(dtype).astype(FLOAT))
+    assert {str(value.dtype) for value in load_file(tmp_path / "weights.safetensors").values()} == {dtype}
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.parametrize("process", [sj.VP(1.5), sj.EDM(0.25)], ids=["vp", "edm"])
+@pytest.mark.parametrize("prediction", ["noise", "velocity"])
+def test_the_field_is_the_one_that_was_stored(tmp_path, network, process, prediction):
+    save_network(tmp_path, network, process, prediction)
+    field, x = load_network(tmp_path, label=1), jnp.asarray(np.random.default_rng(1).normal(size=(4, 6)), FLOAT)
+    assert (field.prediction, field.label) == (prediction, 1)
+    assert_close(field.process.alpha(0.7), process.alpha(0.7))
+    assert type(field.process) is type(process)
+    score = jax.jit(lambda field, x: sj.NetworkField(field.network, process, prediction, 1).score(0.7, x))
+    assert_close(score(field, x), score(sj.NetworkField(network, process, prediction, 1), x))
+
+
+def test_the_description_says_what_a_reader_should_know(folder, network):
+    description = read_description(folder)
+    assert description["architecture"] == "unet"
+    assert description["process"] == {"name": "VP", "beta": 1.5}
+    assert description["about"] == {"licence": "MIT", "epochs": 4}
+    assert description["num_parameters"] == sum(leaf.size for leaf in jax.tree.leaves(network))
+
+
+def test_classifiers_are_stored_and_are_no_fields(tmp_path):
+    config = ClassifierConfig(num_classes=3, widths=(8,))
+    save_network(tmp_path, Classifier(config, rngs=nnx.Rngs(0)), None, "logits")
+    assert load_module(tmp_path).config == config
+    with pytest.raises(CheckpointError, match="holds a classifier, which is not a diffusion model"):
+        load_network(tmp_path)
+
+
+@pytest.mark.parametrize("place", [40, -1])
+def test_an_altered_byte_is_noticed(folder, place):
+    path = folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged: its checksum.*Get it again"):
+        load_module(folder)
+
+
+def test_missing_files_are_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no network\.json: it is not a network's folder"):
+        load_network(tmp_path / "nothing")
+    (folder / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"weights\.safetensors is missing"):
+        load_network(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "transformer"}, "unknown architecture 'transformer'"),
+        ({"architecture": "classifier"}, "describes no classifier"),
+        ({"config": {"widths": [8, 12]}}, "describes no unet: widths must be multiples of 8"),
+        ({"config": {"depth": 3}}, "describes no unet.*'depth'"),
+        ({"config": [1]}, "describes no unet"),
+        ({"config": {"widths": [8, 8], "embedding_size": 8}}, "weights of another architecture.*is not a parameter"),
+        ({"process": {"name": "VE"}}, "unknown process.*VE"),
+        ({"process": {"name": "VP"}}, "unknown process.*VP"),
+        ({"process": {"name": "EDM", "sigma_data": None}}, "unknown process.*EDM"),
+        ({"process": "VP"}, "unknown process 'VP'"),
+        ({"prediction": "x0"}, "unknown prediction 'x0'"),
+    ],
+)
+def test_descriptions_of_other_networks_are_refused(folder, changes, message):
+    redescribe(folder, **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_network(folder)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"architecture": "unet"}', "{\udcff"])
+def test_a_damaged_description_is_refused(folder, text):
+    (folder / "network.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(CheckpointError, match=r"network\.json is damaged"):
+        load_network(folder)
+
+
+def test_weights_that_are_no_safetensors_are_refused_even_with_their_checksum(folder):
+    from hashlib import sha256
+
+    (folder / "weights.safetensors").write_bytes(b"not tensors")
+    redescribe(folder, sha256=sha256(b"not tensors").hexdigest())
+    with pytest.raises(CheckpointError, match="is no safetensors file"):
+        load_module(folder)
+
+
+@pytest.mark.parametrize("process", [sj.VP.cosine(), sj.VP.linear()], ids=["cosine", "linear"])
+def test_processes_that_can_not_be_stored_leave_the_old_network(folder, network, process):
+    with pytest.raises(ValueError, match="only EDM and VP with a constant rate"):
+        save_network(folder, random_unet(seed=1), process)
+    assert_parameters(load_module(folder), network)
+
+
+def assert_parameters(network, expected):
+    for name, value in parameters(network).items():
+        np.testing.assert_array_equal(value, parameters(expected)[name])
+
+
+@pytest.mark.parametrize("interrupted", ["write_safetensors", "file_digest", "_describe"])
+def test_a_write_that_stops_early_leaves_the_old_network(folder, network, interrupted, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"softjax.convert._store.{interrupted}", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_network(folder, random_unet(seed=1), sj.VP())
+    monkeypatch.undo()
+    assert_parameters(load_module(folder), network)
+
+
+def test_a_write_that_stops_at_the_end_is_recognised(folder, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softjax.convert._store.write_whole", stop)
+    with pytest.raises(KeyboardInterrupt):
+        save_network(folder, random_unet(seed=1), sj.VP())
+    with pytest.raises(FileNotFoundError, match="or an unfinished one"):
+        load_module(folder)
+    monkeypatch.undo()
+    save_network(folder, random_unet(seed=1), sj.VP())
+    assert_parameters(load_module(folder), random_unet(seed=1))
+
+
+def test_parameters_have_readable_names_in_the_order_of_the_leaves(network):
+    names = parameter_names(network)
+    assert len(set(names)) == len(names) == len(jax.tree.leaves(network))
+    assert {"input.kernel", "encoder.0.0.conv1.kernel", "embedding.labels.embedding"} <= set(names)
+    for (name, value), leaf in zip(parameters(network).items(), jax.tree.leaves(network), strict=True):
+        assert value.shape == leaf.shape, name
+
+
+def test_all_that_does_not_fit_is_named(network):
+    values = parameters(network)
+    del values["input.bias"]
+    values |= {"extra": np.zeros(2), "output.kernel": np.zeros((3, 3, 8, 2))}
+    with pytest.raises(CheckpointError) as refused:
+        with_parameters(network, values)
+    for problem in ("input.bias is missing", "extra is not a parameter", "output.kernel has shape (3, 3, 8, 2)"):
+        assert problem in str(refused.value)
+    with pytest.raises(CheckpointError, match="and [0-9]+ more"):
+        with_parameters(network, {})
+
+
+@pytest.mark.skipif(not X64, reason="float32 files read as double precision")
+def test_values_take_the_networks_dtype(network, tmp_path):
+    save_file({name: value.astype(np.float32) for name, value in parameters(network).items()}, tmp_path / "w")
+    loaded = with_parameters(network, load_file(tmp_path / "w"))
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype("float64")}
+    assert_parameters(loaded, network)
