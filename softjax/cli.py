@@ -1,4 +1,4 @@
-"""The `softjax` command: one subcommand per experiment, its options read off the experiment's configuration; training.
+"""The `softjax` command: runs what was typed, shows progress, and saves the results.
 
 JAX is imported inside commands only, so that `--help` is quick.
 """
@@ -8,147 +8,52 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
 
-import tyro
-
-from softjax.experiments.configs import (
-    ClocksConfig,
-    EmpiricalConfig,
-    FashionConfig,
-    LocalityConfig,
-    PatchConfig,
-    TheoryConfig,
+from softjax.commands import (
+    Command,
+    Convert,
+    Empirical,
+    Experiment,
+    Fashion,
+    FetchWeights,
+    Patch,
+    Train,
+    experiment_name,
+    parse,
 )
 from softjax.training.configs import ClassifierTraining, FashionTraining
-
-Quantity = Literal["magnitude", "rayleigh"]
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where results go."""
-
-    out: Path
-    """Folder for the figure (PNG, PDF), the data (zarr), config.json and summary.json."""
-    quick: bool = False
-    """Start from a small version, for a first look; the other options still apply."""
-
-
-@dataclass(frozen=True)
-class Patch:
-    """The analytic patch model: Fig. 3 and the top row of Fig. 4."""
-
-    config: Annotated[PatchConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/patch")))
-    quantity: Quantity = "magnitude"
-    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
-
-
-@dataclass(frozen=True)
-class Empirical:
-    """The empirical score of two global patterns: the middle row of Fig. 4."""
-
-    config: Annotated[EmpiricalConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/empirical")))
-    quantity: Quantity = "magnitude"
-    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
-
-
-@dataclass(frozen=True)
-class Clocks:
-    """Every critical time of one patch model on one axis."""
-
-    config: Annotated[ClocksConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/clocks")))
-
-
-@dataclass(frozen=True)
-class Theory:
-    """The theory of the two-pattern patch model in four pictures, with the simulation beside it."""
-
-    config: Annotated[TheoryConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/theory")))
-
-
-@dataclass(frozen=True)
-class Fashion:
-    """A U-Net trained on Fashion-MNIST: the bottom row of Fig. 4 and, with --grey, Fig. 8."""
-
-    config: Annotated[FashionConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/fashion")))
-    quantity: Quantity = "magnitude"
-    """What the mode panel shows: the response magnitude, or the Rayleigh quotient with its sign change."""
-
-
-@dataclass(frozen=True)
-class Locality:
-    """The trained U-Net against the optimal local score of its data, patch size by patch size."""
-
-    config: Annotated[LocalityConfig, tyro.conf.arg(name="")]
-    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/locality")))
-
-
-@dataclass(frozen=True)
-class Train:
-    """Trains a network; the weights that ship were made by this command."""
-
-    config: (
-        Annotated[FashionTraining, tyro.conf.subcommand("fashion", default=FashionTraining())]
-        | Annotated[ClassifierTraining, tyro.conf.subcommand("classifier", default=ClassifierTraining())]
-    )
-    out: Path = Path("results/train")
-    """Folder for the checkpoint and, when done, the network."""
-    resume: bool = False
-    """Go on from the checkpoint in that folder."""
-    data: Path | None = None
-    """Folder with the four Fashion-MNIST files; looked for, and downloaded, if not given."""
-
-
-Experiment = Patch | Empirical | Clocks | Theory | Fashion | Locality
-Command = Experiment | Train
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits with 1 and a message on bad input, with 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    quick = "--quick" in arguments  # decides the defaults, hence looked up before parsing
-    defaults = {
-        "patch": Patch(PatchConfig.quick() if quick else PatchConfig()),
-        "empirical": Empirical(EmpiricalConfig.quick() if quick else EmpiricalConfig()),
-        "clocks": Clocks(ClocksConfig.quick() if quick else ClocksConfig()),
-        "theory": Theory(TheoryConfig.quick() if quick else TheoryConfig()),
-        "fashion": Fashion(FashionConfig.quick() if quick else FashionConfig()),
-        "locality": Locality(LocalityConfig.quick() if quick else LocalityConfig()),
-        "train": Train(FashionTraining()),
-    }
-    descriptions = {name: type(default).__doc__ or "" for name, default in defaults.items()}
-    command = tyro.cli(
-        tyro.extras.subcommand_type_from_defaults(defaults, descriptions, prefix_names=False),
-        prog="softjax",
-        description="The physics of diffusion models: soft modes, correlation lengths, critical times.",
-        args=arguments,
-        config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
-    )
-    name = next(name for name, default in defaults.items() if type(default) is type(command))
+    command = parse(arguments)
     try:
-        _train(command) if isinstance(command, Train) else _run(name, command)
-    except (ValueError, FileExistsError, FileNotFoundError, PermissionError, FloatingPointError) as error:
+        _tool(command) if isinstance(command, Train | Convert | FetchWeights) else _run(command)
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"softjax: {error}")
     except KeyboardInterrupt:
-        if isinstance(command, Train):
-            print(f"\nInterrupted. {command.out} keeps the last checkpoint, if any; --resume goes on.")
-        else:
-            print(f"\nInterrupted. {_data(command)} keeps the finished trajectories, if any; the same command goes on.")
+        print(f"\nInterrupted. {_what_remains(command)}")
         sys.exit(130)
 
 
-def _run(name: str, command: Experiment) -> None:
+def _what_remains(command: Command) -> str:
+    if isinstance(command, Train):
+        return f"{command.out} keeps the last checkpoint, if any; --resume goes on."
+    if isinstance(command, Convert):
+        return f"Nothing was written to {command.out}."
+    if isinstance(command, FetchWeights):
+        return "What has come is kept; the same command goes on."
+    return f"{_data(command)} keeps what is finished, if anything; the same command goes on."
+
+
+def _run(command: Experiment) -> None:
     """Computes what is missing, draws the figure, prints and saves the summary."""
     _prepare_jax()
+    name = experiment_name(command)
     experiment = import_module(f"softjax.experiments.{name}")
     out = command.output.out
     with _progress_bar() as progress:
@@ -164,9 +69,23 @@ def _run(name: str, command: Experiment) -> None:
     print(f"Figure {out / name}.png (and .pdf), data {_data(command)}")
 
 
+def _tool(command: Train | Convert | FetchWeights) -> None:
+    _prepare_jax()
+    if isinstance(command, Train):
+        _train(command)
+        return
+    from softjax.convert import convert, fetch
+
+    with _byte_bar() as progress:
+        if isinstance(command, Convert):
+            done = convert(command.source, command.out, head=command.head, progress=progress)
+        else:
+            done = fetch(command.name, command.folder, progress=progress)
+    print(f"Network {done}: weights.safetensors and network.json" if isinstance(command, Convert) else f"File {done}")
+
+
 def _train(command: Train) -> None:
     """Trains, with a bar over the steps, and says how fast against the device's matrix product."""
-    _prepare_jax()
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from softjax import training
@@ -206,6 +125,16 @@ def _progress_bar() -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns) as bar:
         task = bar.add_task("compiling", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total, description="trajectories")
+
+
+@contextmanager
+def _byte_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar over bytes; yields what is to be called with those done and all of them, 0 if that is not known."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 def _print_table(rows: list, device: str) -> None:

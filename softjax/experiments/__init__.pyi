@@ -1,5 +1,6 @@
 from . import clocks as clocks
 from . import configs as configs
+from . import edm2 as edm2
 from . import empirical as empirical
 from . import fashion as fashion
 from . import locality as locality

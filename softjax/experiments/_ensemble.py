@@ -1,6 +1,7 @@
 """What the experiments share: measuring an ensemble of trajectories of one field into a dataset."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -15,12 +16,12 @@ import numpy as np
 import xarray as xr
 
 from softjax._checks import require
-from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax._version import __version__
 from softjax.analysis import equilibrium_correlation_length
-from softjax.dynamics import simulate, simulate_ensemble
+from softjax.dynamics import Trajectory, simulate_ensemble
 from softjax.experiments._store import TrajectoryStore
-from softjax.experiments.configs import Config
+from softjax.experiments.configs import Config, Integration
 from softjax.fields import AbstractField
 from softjax.jacobian import ModeProbe
 from softjax.observables import binarize, correlation_length, magnetisation
@@ -28,6 +29,8 @@ from softjax.processes import log_grid
 from softjax.spectral import FourierModes, fourier_modes
 
 NUM_SNAPSHOTS = 8
+_REMEDY = "Take more steps, or end at a larger time."
+Observe = Callable[[Array, Configuration], Any]
 Progress = Callable[[int, int], None]
 """Called with the number of finished trajectories and of all of them."""
 
@@ -42,7 +45,7 @@ _MEASURED = {
     "equilibrium_length_error": (("time",), "standard error of the fit of equilibrium_length", "sites"),
     "pattern_rayleigh": (("time",), "Rayleigh quotient along the pattern", "1/t"),
     "pattern_magnitude": (("time",), "response magnitude along the pattern", "1/t"),
-    "final_state": (("y", "x"), "configuration at t_min", "data"),
+    "final_state": (("y", "x", "channel"), "configuration at the end", "data"),
 }
 
 
@@ -73,6 +76,44 @@ class Observer(eqx.Module):
         return measured
 
 
+class AbstractEnsemble(eqx.Module):
+    """Which trajectories are run, and what is measured on them."""
+
+    ts: eqx.AbstractVar[Times]
+    modes: eqx.AbstractVar[FourierModes]
+    observer: eqx.AbstractVar[Any]
+    shape: eqx.AbstractVar[tuple[int, ...]]
+
+    @abstractmethod
+    def trajectories(self, members: Int[Array, " num"], key: PRNGKeyArray, observe: Observe) -> Trajectory:
+        """The members of the ensemble with these numbers, `observe` called on every time of `ts`."""
+
+
+class ReverseSDE(AbstractEnsemble):
+    """Trajectories of the reverse SDE on the time grid of a configuration."""
+
+    field: AbstractField
+    ts: Times
+    modes: FourierModes
+    observer: Observer
+    shape: tuple[int, ...] = eqx.field(static=True)
+    integration: Integration = eqx.field(static=True)
+
+    def trajectories(self, members: Int[Array, " num"], key: PRNGKeyArray, observe: Observe) -> Trajectory:
+        """By `simulate_ensemble`."""
+        return simulate_ensemble(
+            self.field,
+            self.ts,
+            key=key,
+            num=members.shape[0],
+            members=members,
+            shape=self.shape,
+            observe=observe,
+            solver=self.integration.solver,
+            engine=self.integration.engine,
+        )
+
+
 def measure(
     field: AbstractField,
     config: Config,
@@ -84,79 +125,89 @@ def measure(
     pattern: Configuration | None = None,
     identity: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """Runs what is missing of the ensemble that `config` describes, into `path` (memory if None), and loads it all.
-
-    `static` holds what is known beforehand of the field (patterns, exact critical times); the drift is probed along
-    `pattern` too, if given. `identity` is what the field depends on besides `config`: a store is resumed only where
-    both are equal. Raises `FloatingPointError` naming the trajectories that became non-finite, after the
-    others of their chunk have been stored.
-    """
-    require(config.num_trajectories >= 1, f"num_trajectories must be at least 1, got {config.num_trajectories}.")
-    require(config.integration.chunk >= 1, f"integration.chunk must be at least 1, got {config.integration.chunk}.")
-    described = {type(config).__name__: asdict(config)} | dict(identity or {})
-    store = TrajectoryStore(path, config.num_trajectories, described)
-    ts, modes = _grid_and_modes(config)
+    """`measure_ensemble` for reverse trajectories of `field`, whose drift is probed along `pattern` too, if given."""
+    shape = (config.grid_size,) * 2
+    modes = fourier_modes(shape, config.probe.max_shell, config.probe.kind)
     along = None if pattern is None else ModeProbe(field, _single_mode(pattern))
     observer = Observer(ModeProbe(field, modes), along, config.probe.num_fit_shells)
-    todo, chunk = store.todo, min(config.integration.chunk, config.num_trajectories)
+    ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
+    ensemble = ReverseSDE(
+        field=field, ts=ts, modes=modes, observer=observer, shape=shape, integration=config.integration
+    )
+    return measure_ensemble(
+        ensemble,
+        config,
+        config.integration.chunk,
+        key=key,
+        static=static,
+        path=path,
+        progress=progress,
+        identity=identity,
+    )
+
+
+def measure_ensemble(
+    ensemble: AbstractEnsemble,
+    config: Any,
+    chunk: int,
+    *,
+    key: PRNGKeyArray,
+    static: xr.Dataset,
+    path: Path | None = None,
+    progress: Progress | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Runs what is missing of an ensemble of `config.num_trajectories`, into `path` (memory if None), and loads it all.
+
+    `static` holds what is known beforehand of the field (patterns, exact critical times); `chunk` trajectories run side
+    by side. `identity` is what the field depends on besides `config`: a store is resumed only where both are equal.
+    Raises `FloatingPointError` naming the trajectories that became non-finite, after the others of their chunk have
+    been stored.
+    """
+    num = config.num_trajectories
+    require(num >= 1, f"num_trajectories must be at least 1, got {num}.")
+    require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
+    store = TrajectoryStore(path, num, {type(config).__name__: asdict(config)} | dict(identity or {}))
+    todo, chunk = store.todo, min(chunk, num)
     if todo.size:
         start = time.perf_counter()
-        members = jnp.zeros(chunk, jnp.int32)
-        run: Any = _run_chunk.lower(field, ts, key, members, observer, config).compile()  # pyright: ignore
+        run: Any = _run_chunk.lower(ensemble, jnp.zeros(chunk, jnp.int32), key).compile()  # pyright: ignore
         compile_time, run_time = time.perf_counter() - start, 0.0
         if not store.ready:
-            snapshots = _snapshots(field, ts, jr.fold_in(key, 0), config)
-            store.create(_static(static, ts, modes, snapshots, config), _template(observer, ts, config))
+            store.create(_static(static, ensemble, _snapshots(ensemble, key), config.seed), _template(ensemble))
         for first in range(0, todo.size, chunk):
             batch = todo[first : first + chunk]
             start = time.perf_counter()
             padded = np.resize(batch, chunk)  # every chunk has the compiled size
-            measured = jax.block_until_ready(run(field, ts, key, jnp.asarray(padded, jnp.int32), observer, config))
+            measured = jax.block_until_ready(run(ensemble, jnp.asarray(padded, jnp.int32), key))
             run_time += time.perf_counter() - start
             _store_chunk(store, batch, measured)
             if progress:
-                progress(int(config.num_trajectories - todo.size + first + batch.size), config.num_trajectories)
-        updates = todo.size * config.time.num_steps * config.grid_size**2
+                progress(int(num - todo.size + first + batch.size), num)
+        updates = todo.size * (ensemble.ts.size - 1) * int(np.prod(ensemble.shape))
         store.annotate(compile_time_s=compile_time, run_time_s=run_time, site_updates_per_second=updates / run_time)
     if progress:
-        progress(config.num_trajectories, config.num_trajectories)
+        progress(num, num)
     return store.dataset()
 
 
 @eqx.filter_jit
-def _run_chunk(
-    field: AbstractField, ts: Times, key: PRNGKeyArray, members: Array, observer: Observer, config: Config
-) -> dict[str, Array]:
-    trajectories = simulate_ensemble(
-        field,
-        ts,
-        key=key,
-        num=members.shape[0],
-        members=members,
-        shape=(config.grid_size,) * 2,
-        observe=observer,
-        solver=config.integration.solver,
-        engine=config.integration.engine,
-    )
+def _run_chunk(ensemble: AbstractEnsemble, members: Array, key: PRNGKeyArray) -> dict[str, Array]:
+    trajectories = ensemble.trajectories(members, key, ensemble.observer)
     return {**trajectories.observed, "final_state": trajectories.x}
 
 
 def _store_chunk(store: TrajectoryStore, batch: np.ndarray, measured: dict[str, Array]) -> None:
     arrays = {name: np.asarray(value) for name, value in measured.items()}
-    finite = np.all(np.isfinite(arrays["final_state"]), axis=(1, 2))[: batch.size]
+    final = arrays["final_state"]
+    finite = np.all(np.isfinite(final), axis=tuple(range(1, final.ndim)))[: batch.size]
     for row, index in enumerate(batch):
         if finite[row]:
             store.write(int(index), {name: value[row] for name, value in arrays.items()})
     if not finite.all():
         raise FloatingPointError(
-            f"trajectories {batch[~finite].tolist()} became non-finite and were not stored; the others were. Take more "
-            "steps or a larger t_min."
+            f"trajectories {batch[~finite].tolist()} became non-finite and were not stored; the others were. {_REMEDY}"
         )
-
-
-def _grid_and_modes(config: Config) -> tuple[Times, FourierModes]:
-    ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
-    return ts, fourier_modes((config.grid_size,) * 2, config.probe.max_shell, config.probe.kind)
 
 
 def _single_mode(pattern: Configuration) -> FourierModes:
@@ -166,34 +217,29 @@ def _single_mode(pattern: Configuration) -> FourierModes:
     return FourierModes(direction[None], jnp.zeros(1, jnp.int32), none, jnp.zeros(1, pattern.dtype))
 
 
-def _snapshots(field: AbstractField, ts: Times, key: PRNGKeyArray, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """States of trajectory 0 at a few times, evenly spaced in log t: the same path, run once more without probes."""
-    trajectory = simulate(
-        field,
-        ts,
-        key=key,
-        shape=(config.grid_size,) * 2,
-        observe=_state,
-        solver=config.integration.solver,
-        engine=config.integration.engine,
-    )
-    index = np.rint(np.linspace(0, ts.shape[0] - 1, NUM_SNAPSHOTS)).astype(int)
-    return np.asarray(ts)[index], np.asarray(trajectory.observed)[index]
+def _snapshots(ensemble: AbstractEnsemble, key: PRNGKeyArray) -> tuple[np.ndarray, np.ndarray]:
+    """States of trajectory 0 at a few times, evenly spaced on the grid: the same path, once more without probes."""
+    states = np.asarray(_states_of_first(ensemble, key))
+    if not np.all(np.isfinite(states)):
+        raise FloatingPointError(f"trajectory 0 is not finite at all times. {_REMEDY}")
+    index = np.rint(np.linspace(0, ensemble.ts.size - 1, NUM_SNAPSHOTS)).astype(int)
+    return np.asarray(ensemble.ts)[index], states[index]
 
 
-def _state(t: Array, x: Configuration) -> Configuration:
-    return x
+@eqx.filter_jit
+def _states_of_first(ensemble: AbstractEnsemble, key: PRNGKeyArray) -> Array:
+    return ensemble.trajectories(jnp.zeros(1, jnp.int32), key, lambda t, x: x).observed[0]
 
 
-def _template(observer: Observer, ts: Times, config: Config) -> xr.Dataset:
+def _template(ensemble: AbstractEnsemble) -> xr.Dataset:
     """One trajectory's variables, with their shapes, units and descriptions; no values."""
-    lattice = (config.grid_size,) * 2
-    one = jax.eval_shape(observer, ts[0], jax.ShapeDtypeStruct(lattice, ts.dtype))
-    shapes = {name: (ts.shape[0], *value.shape) for name, value in one.items()} | {"final_state": lattice}
+    ts, shape = ensemble.ts, ensemble.shape
+    one = jax.eval_shape(ensemble.observer, ts[0], jax.ShapeDtypeStruct(shape, ts.dtype))
+    shapes = {name: (ts.shape[0], *value.shape) for name, value in one.items()} | {"final_state": shape}
     return xr.Dataset(
         {
-            name: (_MEASURED[name][0], np.broadcast_to(np.zeros((), ts.dtype), shape), _about(name))
-            for name, shape in shapes.items()
+            name: (_MEASURED[name][0][: len(size)], np.broadcast_to(np.zeros((), ts.dtype), size), _about(name))
+            for name, size in shapes.items()
         }
     )
 
@@ -203,18 +249,19 @@ def _about(name: str) -> dict[str, str]:
 
 
 def _static(
-    static: xr.Dataset, ts: Times, modes: FourierModes, snapshots: tuple[np.ndarray, np.ndarray], config: Config
+    static: xr.Dataset, ensemble: AbstractEnsemble, snapshots: tuple[np.ndarray, np.ndarray], seed: int
 ) -> xr.Dataset:
+    modes, pixels = ensemble.modes, ("y", "x", "channel")[: len(ensemble.shape)]
     coordinates = {
-        "time": (("time",), np.asarray(ts), {"long_name": "diffusion time", "units": "1"}),
+        "time": (("time",), np.asarray(ensemble.ts), {"long_name": "diffusion time", "units": "1"}),
         "shell": (("shell",), np.arange(modes.num_shells), {"long_name": "Fourier shell", "units": "1"}),
         "wavenumber": (("shell",), np.asarray(modes.wavenumbers), {"units": "rad/site", "coordinate": 1}),
         "direction_shell": (("direction",), np.asarray(modes.shells), {"units": "1", "coordinate": 1}),
         "wavevector": (("direction", "axis"), np.asarray(modes.wavevectors), {"units": "2 pi/L", "coordinate": 1}),
         "snapshot_time": (("snapshot",), snapshots[0], {"units": "1", "coordinate": 1}),
-        "snapshot_state": (("snapshot", "y", "x"), snapshots[1], {"long_name": "trajectory 0", "units": "data"}),
+        "snapshot_state": (("snapshot", *pixels), snapshots[1], {"long_name": "trajectory 0", "units": "data"}),
     }
-    return static.assign(coordinates).assign_attrs(provenance(config.seed))
+    return static.assign(coordinates).assign_attrs(provenance(seed))
 
 
 def provenance(seed: int) -> dict[str, Any]:

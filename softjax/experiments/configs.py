@@ -177,6 +177,43 @@ class FashionConfig:
 
 
 @dataclass(frozen=True)
+class NoiseGrid:
+    """The noise levels of EDM's sampler, from noise to data."""
+
+    sigma_max: float = 80.0
+    """Noise level at which trajectories start (units of the data)."""
+    sigma_min: float = 0.002
+    """Smallest positive noise level (units of the data); the last step goes from it to 0."""
+    num_steps: int = 32
+    """Number of steps; the denoiser is evaluated 2 num_steps - 1 times."""
+    rho: float = 7.0
+    """How much the levels crowd towards small noise."""
+
+
+@dataclass(frozen=True)
+class EDM2Config:
+    """An EDM2 network along its deterministic sampler: Fig. 2 (App. E)."""
+
+    weights: str | None = None
+    """Folder of a network, as `softjax convert` writes it; None takes a small one with RANDOM weights, a smoke test."""
+    num_trajectories: int = 8
+    """Independent trajectories, of the classes `labels` in turn."""
+    labels: tuple[int, ...] = ()
+    """Classes of a conditional network; empty takes 0, 1, 2 and so on."""
+    chunk: int = 0
+    """Trajectories side by side in memory; 0 fits them to the device's."""
+    seed: int = 0
+    """Seed of the random key; it fixes every trajectory."""
+    noise: NoiseGrid = field(default_factory=NoiseGrid)
+    probe: Probe = field(default_factory=Probe)
+
+    @classmethod
+    def quick(cls) -> "EDM2Config":
+        """A small version for a first look."""
+        return cls(num_trajectories=4, noise=NoiseGrid(num_steps=16), probe=Probe(max_shell=4))
+
+
+@dataclass(frozen=True)
 class LocalityConfig:
     """The trained U-Net against the optimal local score of its data, patch size by patch size."""
 

@@ -1,6 +1,7 @@
 """The figures' shared style and panels. Everything is drawn from a dataset, nothing is computed anew."""
 
 from softjax.plotting._clocks import clock_figure as clock_figure
+from softjax.plotting._edm2 import edm2_figure as edm2_figure
 from softjax.plotting._locality import locality_figure as locality_figure
 from softjax.plotting._overview import Quantity as Quantity
 from softjax.plotting._overview import overview as overview

@@ -1,0 +1,184 @@
+r"""An EDM2 network along its deterministic sampler (App. E): Fig. 2 of the paper, for any converted network.
+
+The noise level plays the part of the time. Mode responses are those of the flow's drift $(D - x)/\sigma$, along
+directions that are equal in all colours; the correlation length is the luminance's second moment.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import matplotlib.figure
+import numpy as np
+import xarray as xr
+from flax import nnx
+
+from softjax._checks import require
+from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
+from softjax.analysis import equilibrium_correlation_length
+from softjax.convert import load_network, read_description
+from softjax.dynamics import Trajectory, heun, reverse_drift
+from softjax.experiments._ensemble import AbstractEnsemble, Observe, Progress, measure_ensemble
+from softjax.experiments._summary import Row, cost_rows, equilibrium_row, peak_row
+from softjax.experiments.configs import EDM2Config
+from softjax.fields import NetworkField
+from softjax.jacobian import mode_response
+from softjax.networks import EDM2
+from softjax.networks import EDM2Config as NetworkConfig
+from softjax.observables import correlation_length, luminance
+from softjax.plotting import edm2_figure
+from softjax.processes import EDM, karras_grid
+from softjax.spectral import FourierModes, fourier_modes
+
+Config = EDM2Config
+LOWEST_PEAK = 0.1
+"""Peaks are looked for above this noise level: below, the image is finished and the response that of its pixels."""
+_MEMORY_SHARE = 0.6  # of the device's memory that one chunk may take
+_CPU_MEMORY = 8 * 2**30  # bytes a chunk may take where the device doesn't say what it has
+
+
+def run(config: Config | None = None, path: Path | None = None, progress: Progress | None = None) -> xr.Dataset:
+    """Deterministic trajectories of the network with all that the figure shows.
+
+    Dimensions and arguments as of `softjax.experiments.patch.run`, with `time` the noise level sigma, `final_state`
+    (trajectory, y, x, channel) and `label` (trajectory,). Raises `ValueError` for networks that are no EDM denoiser.
+    """
+    config = config or Config()
+    field, network, source = _load(config)
+    require(isinstance(field.process, EDM), f"{source} is no EDM network; softjax fashion takes the U-Net.")
+    grid = config.noise
+    ts = karras_grid(grid.sigma_max, grid.sigma_min, grid.num_steps, grid.rho)
+    side, channels = network["img_resolution"], network["img_channels"]
+    modes = fourier_modes((side, side), config.probe.max_shell, config.probe.kind)
+    labels = _labels(config, network["label_dim"])
+    ensemble = HeunFlow(
+        field=field,
+        ts=ts[:-1],
+        modes=modes,
+        observer=Observer(field, modes, config.probe.num_fit_shells),
+        shape=(side, side, channels),
+        labels=None if labels is None else jnp.asarray(labels),
+    )
+    attributes = {"source": source, "lowest_peak_time": LOWEST_PEAK}
+    static = xr.Dataset({} if labels is None else {"label": (("number",), labels, {"units": "1"})}, attrs=attributes)
+    key = jr.key(config.seed)
+    chunk = config.chunk or _fitting_chunk(ensemble, config.num_trajectories, key)
+    identity = {"weights": source}
+    return measure_ensemble(
+        ensemble, config, chunk, key=key, static=static, path=path, progress=progress, identity=identity
+    )
+
+
+def figure(dataset: xr.Dataset) -> matplotlib.figure.Figure:
+    """A trajectory, the images, lengths, mode responses and their normalised dispersion, against log sigma."""
+    return edm2_figure(dataset)
+
+
+def summary(dataset: xr.Dataset) -> list[Row]:
+    """The empirical critical noise level, argmax of the median equilibrium length, and the cost of the run."""
+    rows = [
+        equilibrium_row(dataset, LOWEST_PEAK),
+        peak_row("softest point of shell 1, sigma |J v|", dataset, -_scaled(dataset).sel(shell=1), LOWEST_PEAK),
+    ]
+    return [Row(row.name, row.value, "sigma", row.interval) for row in rows] + cost_rows(dataset)
+
+
+class HeunFlow(AbstractEnsemble):
+    """Deterministic trajectories of EDM's sampler, each with its class; `ts` are the positive noise levels."""
+
+    field: NetworkField
+    ts: Times
+    modes: FourierModes
+    observer: "Observer"
+    labels: Int[Array, " trajectories"] | None
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def trajectories(self, members: Int[Array, " num"], key: PRNGKeyArray, observe: Observe) -> Trajectory:
+        """By `heun`, down to zero noise; `observe(t, x)` is called for the field of the trajectory's class."""
+        ts = jnp.append(self.ts, 0)
+
+        def one(member: Array) -> tuple[Configuration, Any]:
+            field, watch = self.field, observe
+            if self.labels is not None:
+                field = eqx.tree_at(lambda f: f.label, field, self.labels[member], is_leaf=lambda leaf: leaf is None)
+                watch = eqx.tree_at(lambda o: o.field, observe, field) if isinstance(observe, Observer) else observe
+            sample = heun(field, ts, key=jr.fold_in(key, member), shape=self.shape, observe=watch)
+            return sample.x, sample.observed
+
+        x, observed = jax.vmap(one)(members)
+        return Trajectory(ts, x, observed)
+
+
+class Observer(eqx.Module):
+    """What is measured on every positive noise level of a trajectory."""
+
+    field: NetworkField
+    modes: FourierModes
+    num_fit_shells: int = eqx.field(static=True)
+
+    def __call__(self, t: Array, x: Configuration) -> dict[str, Array]:
+        """One number, or one per shell or direction, for each name in the dataset."""
+        response = mode_response(
+            lambda x: reverse_drift(self.field, t, x), x, _in_all_channels(self.modes, x.shape[-1])
+        )
+        fit = equilibrium_correlation_length(self.modes.wavenumbers, response.magnitude, self.num_fit_shells)
+        grey = luminance(x) if x.shape[-1] == 3 else jnp.mean(x, axis=-1)
+        return {
+            "correlation_length": correlation_length(grey, "second_moment"),
+            "magnetisation": jnp.mean(grey),
+            "rayleigh": response.rayleigh,
+            "magnitude": response.magnitude,
+            "direction_rayleigh": response.direction_rayleigh,
+            "direction_magnitude": response.direction_magnitude,
+            "equilibrium_length": fit.length,
+            "equilibrium_length_error": fit.standard_error,
+        }
+
+
+def _in_all_channels(modes: FourierModes, channels: int) -> FourierModes:
+    """The modes of a grey image, equal in all colours, of unit norm again."""
+    directions = jnp.repeat(modes.directions[..., None], channels, axis=-1) / float(np.sqrt(channels))
+    return eqx.tree_at(lambda m: m.directions, modes, directions)
+
+
+def _load(config: Config) -> tuple[NetworkField, dict[str, Any], str]:
+    """The field, the network's configuration, and where it comes from."""
+    if config.weights:
+        field, description = load_network(config.weights), read_description(config.weights)
+        return field, description["config"], description["sha256"]
+    small = NetworkConfig(img_resolution=32, label_dim=0, model_channels=16, channel_mult=(1, 2), num_blocks=1)
+    network = EDM2(small, rngs=nnx.Rngs(jr.key(config.seed)))
+    # Gains start at 0 in EDM2, which makes the network's output 0: random ones let the smoke test see all of it.
+    network = jax.tree.map(lambda leaf: leaf + 0.5 if leaf.ndim == 0 else leaf, network)
+    return NetworkField(network, EDM(small.sigma_data), "denoiser"), vars(small), "random weights"
+
+
+def _labels(config: Config, num_classes: int) -> np.ndarray | None:
+    """The class of every trajectory, None for an unconditional network."""
+    if num_classes == 0:
+        require(not config.labels, f"this network is unconditional, got labels {config.labels}; leave them out.")
+        return None
+    known = np.asarray(config.labels or range(num_classes))
+    require(
+        bool(np.all((known >= 0) & (known < num_classes))),
+        f"labels must lie between 0 and {num_classes - 1}, got {config.labels}.",
+    )
+    return np.resize(known, config.num_trajectories)
+
+
+def _fitting_chunk(ensemble: HeunFlow, num: int, key: PRNGKeyArray) -> int:
+    """As many trajectories as fit the memory of the device, by what the compiler says that one needs."""
+    stats = jax.devices()[0].memory_stats() or {}
+    budget = _MEMORY_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else _CPU_MEMORY
+    one = eqx.filter_jit(lambda e, members, key: e.trajectories(members, key, e.observer).observed)
+    compiled: Any = one.lower(ensemble, jnp.zeros(1, jnp.int32), key).compile()  # pyright: ignore
+    needed = compiled.compiled.memory_analysis().temp_size_in_bytes
+    return int(np.clip(budget // max(needed, 1), 1, num))
+
+
+def _scaled(dataset: xr.Dataset) -> xr.DataArray:
+    """Response magnitudes in units of 1/sigma."""
+    return dataset["magnitude"] * dataset["time"]
