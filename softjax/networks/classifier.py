@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from softjax._checks import require, require_lattice
+from softjax._checks import require, require_shape
 from softjax._types import Array, Configuration, Float
 from softjax.networks.unet import GroupNorm
 
@@ -17,12 +17,14 @@ class ClassifierConfig:
 
     num_classes: int = 10
     """Classes that images are told apart by."""
+    side: int = 28
+    """Side of the images (pixels)."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of each resolution, multiples of 8, finest first; each further one halves both sides."""
 
 
 class Classifier(nnx.Module):
-    """`network(x)`: logits (num_classes,) of one image (h, w) with values in [-1, 1]."""
+    """`network(x)`: logits (num_classes,) of one image (side, side) with values in [-1, 1]."""
 
     def __init__(self, config: ClassifierConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or ClassifierConfig()
@@ -36,12 +38,13 @@ class Classifier(nnx.Module):
                 norms.append(GroupNorm(out))
                 width = out
         self.convolutions, self.norms = nnx.List(convolutions), nnx.List(norms)
-        self.output = nnx.Linear(width, config.num_classes, param_dtype=dtype, rngs=rngs)
+        coarsest = -(-config.side // 2 ** len(config.widths))
+        self.output = nnx.Linear(coarsest**2 * width, config.num_classes, param_dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Configuration) -> Float[Array, " classes"]:
-        """Logits of one image; raises `ValueError` for other ranks than (h, w)."""
-        require_lattice("x", x.shape, 2)
+        """Logits of one image (side, side); raises `ValueError` for other shapes."""
+        require_shape("x", x.shape, (self.config.side,) * 2)
         h = x[..., None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             h = jax.nn.relu(norm(convolution(h)))
-        return self.output(jnp.mean(h, axis=(0, 1)))
+        return self.output(h.ravel())

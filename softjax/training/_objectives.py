@@ -92,9 +92,7 @@ class Classification(AbstractObjective):
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
         """Cross entropy of one image; the background, -1, moves in from the border."""
-        key_shift, key_mirror = jr.split(key)
         padded = jnp.pad(image, self.shift, constant_values=-1)
-        start = jr.randint(key_shift, (image.ndim,), 0, 2 * self.shift + 1)
+        start = jr.randint(key, (image.ndim,), 0, 2 * self.shift + 1)
         moved = jax.lax.dynamic_slice(padded, start, image.shape)
-        mirrored = jnp.where(jr.bernoulli(key_mirror), moved, moved[:, ::-1])
-        return -jax.nn.log_softmax(network(mirrored))[label]
+        return -jax.nn.log_softmax(network(moved))[label]

@@ -24,9 +24,15 @@ def optimiser(config: Optimisation, num_steps: int) -> optax.GradientTransformat
         ],
         [max(num_steps - last, warmup)],
     )
-    return optax.chain(
+    transformation = optax.chain(
         optax.clip_by_global_norm(config.gradient_clipping), optax.adamw(schedule, weight_decay=config.weight_decay)
     )
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):  # strict promotion refuses what optax does
+            return transformation.update(updates, state, params)
+
+    return optax.GradientTransformation(transformation.init, update)
 
 
 def averaged(average: Any, network: Any, step: Array, decay: float) -> Any:

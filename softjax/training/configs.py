@@ -63,4 +63,6 @@ class ClassifierTraining:
     """The pixels it is trained on: spins -1 and +1, or grey values in between."""
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of their shifts."""
-    optimisation: Optimisation = field(default_factory=lambda: Optimisation(epochs=8, microbatch=64))
+    optimisation: Optimisation = field(
+        default_factory=lambda: Optimisation(epochs=8, batch_size=64, microbatch=64, cooldown=0.5)
+    )

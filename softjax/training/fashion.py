@@ -113,9 +113,9 @@ def class_logits(network: Any, images: Array) -> Array:
 
 
 def images_of(data: LabelledImages, variant: str) -> LabelledImages:
-    """The variant's pixels as floats, labels as they are."""
+    """The variant's pixels as floats of the default type, which the network's parameters have; labels as they are."""
     images = binarized(data.images) if variant == "binary" else grey(data.images)
-    return LabelledImages(images, data.labels.astype(np.int32))
+    return LabelledImages(images.astype(jnp.result_type(float), copy=False), data.labels.astype(np.int32))
 
 
 def _settings(config: FashionTraining | ClassifierTraining) -> dict[str, Any]:
