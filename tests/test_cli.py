@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from fashion_sample import FOLDER, published_files
 
 from softjax import cli
 from softjax.experiments import load_results
@@ -65,8 +66,24 @@ def test_interruption_exits_with_130_and_says_how_to_go_on(tmp_path, monkeypatch
     assert "same command goes on" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [[], ["patch"], ["empirical"], ["clocks"], ["theory"]])
-def test_help_explains_options_and_does_not_import_jax(command):
+EXPERIMENT = ["--grid-size", "sites", "--seed", "--quick", "--out"]
+TRAINING = ["--optimisation.epochs", "--resume", "--seed", "--data", "--out"]
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ([], ["patch", "empirical", "clocks", "theory", "fashion", "train"]),
+        (["patch"], EXPERIMENT),
+        (["empirical"], EXPERIMENT),
+        (["clocks"], EXPERIMENT),
+        (["theory"], EXPERIMENT),
+        (["train"], ["fashion", "classifier"]),
+        (["train", "fashion"], [*TRAINING, "--widths", "--padding", "--variant"]),
+        (["train", "classifier"], TRAINING),
+    ],
+)
+def test_help_explains_options_and_does_not_import_jax(command, words):
     script = f"""
 import sys
 from softjax.cli import main
@@ -76,9 +93,52 @@ finally:
     assert "jax" not in sys.modules
 """
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    options, commands = (
-        ["--grid-size", "sites", "--seed", "--quick", "--out"],
-        ["patch", "empirical", "clocks", "theory"],
-    )
-    wanted = options if command else commands
-    assert all(word in shown for word in wanted)
+    assert all(word in shown for word in words)
+
+
+@pytest.fixture
+def sample(monkeypatch):
+    """Training reads the sample of Fashion-MNIST and does not measure the machine."""
+    monkeypatch.setattr("softjax.data._fashion_mnist._FILES", published_files())
+    monkeypatch.setattr("softjax.training._trainer.matmul_rate", lambda: 1e9)
+    return str(FOLDER)
+
+
+@pytest.mark.slow
+def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys):
+    size = ["--widths", "8", "--optimisation.batch-size", "100", "--optimisation.microbatch", "50"]
+    command = ["train", "fashion", *size, "--data", sample, "--out", str(tmp_path)]
+    run(*command, "--optimisation.epochs", "1")
+    assert "Network" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"is there already: resume that training \(--resume\)"):
+        run(*command, "--optimisation.epochs", "2")
+    run(*command, "--optimisation.epochs", "2", "--resume")
+    about = json.loads((tmp_path / "network" / "network.json").read_text())["about"]
+    assert about["epochs"] == 2.0
+    assert len(about["validation"]["all t"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fashion", "--widths", "12"], "widths must be multiples of 8"),
+        (["fashion", "--widths", "8", "--optimisation.batch-size", "201"], "batch_size 201 exceeds the 200 images"),
+        (["fashion", "--t-min", "7"], "t_min < t_max"),
+        (["classifier", "--data", "nowhere"], "apt install dataset-fashion-mnist"),
+    ],
+)
+def test_bad_trainings_end_with_a_message_and_no_traceback(arguments, message, sample, tmp_path):
+    with pytest.raises(SystemExit, match=message):
+        run("train", *arguments, "--out", str(tmp_path), *([] if "--data" in arguments else ["--data", sample]))
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_trainings_say_how_to_go_on(sample, tmp_path, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("softjax.training.train_fashion", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        run("train", "fashion", "--out", str(tmp_path))
+    assert stop.value.code == 130
+    assert "--resume goes on" in capsys.readouterr().out

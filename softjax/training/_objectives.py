@@ -75,7 +75,7 @@ class NoisePrediction(AbstractObjective):
 
 
 class Classification(AbstractObjective):
-    """Cross entropy of the class, images moved by up to `shift` pixels and mirrored at random; time plays no part."""
+    """Cross entropy of the class, of images moved by up to `shift` pixels at random; time plays no part."""
 
     shift: int = eqx.field(static=True, default=2)
 

@@ -4,6 +4,7 @@ Everything random is a function of the key and the step, so that a training whic
 losses it would have had.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -127,7 +128,7 @@ def validation_losses(
 ) -> Float[np.ndarray, " intervals"]:
     """Mean loss on each interval of times between the decreasing or increasing `edges`, t log-uniform within."""
     n = len(data.images)
-    quantiles = (jnp.arange(n) + 0.5) / n
+    quantiles = (jnp.arange(n, dtype=jnp.result_type(float)) + 0.5) / n
     times = jnp.stack([a * (b / a) ** quantiles for a, b in zip(edges[:-1], edges[1:], strict=True)])
     return np.asarray(_mean_losses(objective, network, times, jnp.asarray(data.images), jnp.asarray(data.labels), key))
 
@@ -148,8 +149,8 @@ def _compiled_step(
     objective: AbstractObjective, transformation: Any, config: Optimisation, constrain: Callable[[Any], Any] | None
 ) -> Callable[..., tuple[TrainState, Array]]:
     """One step as compiled programs that overwrite the state they are given."""
-    microbatch = config.microbatch or (_CPU_MICROBATCH * jax.device_count() if _on_cpu() else config.batch_size)
-    microbatch = min(microbatch, config.batch_size)
+    fastest = math.gcd(_CPU_MICROBATCH * jax.device_count(), config.batch_size) if _on_cpu() else config.batch_size
+    microbatch = min(config.microbatch or fastest, config.batch_size)
     require(config.batch_size % microbatch == 0, f"microbatch {microbatch} must divide batch_size {config.batch_size}.")
 
     def mean_loss(network: Any, ts: Array, images: Array, labels: Array, keys: Array) -> Array:
@@ -159,7 +160,8 @@ def _compiled_step(
     def prepare(n: Array, images: Array, labels: Array, key: PRNGKeyArray) -> tuple[Array, ...]:
         size = images.shape[0]
         key_times, key_noise = jr.split(jr.fold_in(key, n))
-        quantiles = (jnp.arange(size) + jr.uniform(key_times, (size,))) / size  # one time in each stratum
+        strata = jnp.arange(size, dtype=jnp.result_type(float))
+        quantiles = (strata + jr.uniform(key_times, (size,))) / size  # one time in each stratum
         inputs = (objective.times(quantiles), images, labels, jr.split(key_noise, size))
         # Every microbatch takes its images from all devices: neighbours lie on one device.
         return jax.tree.map(lambda a: a.reshape(microbatch, -1, *a.shape[1:]).swapaxes(0, 1), inputs)

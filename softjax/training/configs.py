@@ -29,7 +29,7 @@ class Optimisation:
     """Decay per step of the exponential average of the weights, which is what is kept; shorter in the first steps."""
     microbatch: int = 0
     """Images whose activations are in memory at once, a divisor of the batch on each device; 0 chooses 16 on CPUs,
-    where that is fastest, and the whole batch elsewhere."""
+    where that is fastest (the largest common divisor of 16 and the batch), and the whole batch elsewhere."""
     checkpoint_seconds: float = 60.0
     """Longest time whose work a kill may lose."""
 

@@ -36,8 +36,7 @@ def train_fashion(
     """Trains the U-Net of `config` and returns the folder, in `out`, that `load_network` reads.
 
     The data come from `load_fashion_mnist(folder=folder)`. `out` holds the checkpoint, the averaged weights in half
-    precision and, in `network.json`, the losses: of the training every ten steps, on the test split for every epoch and
-    each decade of t.
+    precision and, in `network.json`, the losses: of the training; on the test split for every epoch and decade of t.
     """
     config, out = config or FashionTraining(), Path(out)
     data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
@@ -103,7 +102,7 @@ def train_classifier(
 def accuracy(network: Callable[..., Any], data: LabelledImages) -> float:
     """Fraction of the images whose class a classifier finds."""
     logits = class_logits(network, jnp.asarray(data.images))
-    return float(np.mean(np.argmax(logits, axis=1) == data.labels))
+    return float(np.mean(np.argmax(np.asarray(logits), axis=1) == data.labels))
 
 
 @jax.jit
@@ -128,13 +127,14 @@ def _card(
     config: FashionTraining | ClassifierTraining, num_images: int, history: dict[str, np.ndarray]
 ) -> dict[str, Any]:
     """What the model card says."""
-    losses, every = history["loss"], 10
+    losses = history["loss"]
+    every = max(losses.size // 100, 1)
     whole = losses[: losses.size // every * every].reshape(-1, every)
     return {
         "data": f"Fashion-MNIST, {config.variant}, {num_images} training images (MIT licence)",
         "softjax_version": __version__,
         "training": asdict(config),
         "epochs": round(losses.size * config.optimisation.batch_size / num_images, 2),
-        "training_loss_every_10_steps": np.round(whole.mean(1), 5).tolist(),
+        "training_loss": {"steps_per_point": every, "mean": np.round(whole.mean(1), 5).tolist()},
         "validation": {name: np.round(v, 5).tolist() for name, v in history.items() if name != "loss"},
     }

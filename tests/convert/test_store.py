@@ -115,7 +115,10 @@ def test_missing_files_are_named(folder, tmp_path):
         ({"config": {"widths": [8, 12]}}, "describes no unet: widths must be multiples of 8"),
         ({"config": {"depth": 3}}, "describes no unet.*'depth'"),
         ({"config": [1]}, "describes no unet"),
-        ({"config": {"widths": [8, 8], "embedding_size": 8}}, "weights of another architecture.*is not a parameter"),
+        (
+            {"config": {"widths": [8, 8], "embedding_size": 8}},
+            r"weights of another architecture: middle\.1\.\S+ is missing.*and \d+ more",
+        ),
         ({"process": {"name": "VE"}}, "unknown process.*VE"),
         ({"process": {"name": "VP"}}, "unknown process.*VP"),
         ({"process": {"name": "EDM", "sigma_data": None}}, "unknown process.*EDM"),

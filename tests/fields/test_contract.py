@@ -6,10 +6,12 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import FLOAT, X64, assert_close, needs_x64
 
 import softjax as sj
 from softjax.fields import AbstractEvidenceField
+from softjax.networks import UNet, UNetConfig
 from softjax.spectral import free_field_spectrum
 
 pytestmark = pytest.mark.float32
@@ -54,8 +56,24 @@ def gaussian(process, dtype):
     return sj.GaussianField(free_field_spectrum(SHAPE, 0.3, 1.0).astype(dtype), process, mean=0.4)
 
 
-FIELDS = [patch, uneven_patch, empirical, streamed, two_patterns, gaussian]
-EVIDENCE_FIELDS = [make for make in FIELDS if make is not gaussian]
+def local(process, dtype):
+    return sj.LocalField(random(2, (3, *SHAPE), dtype), 3, process, "zeros", chunk=40)
+
+
+def network(process, dtype):
+    config = UNetConfig(widths=(8,), num_middle_blocks=0, embedding_size=8)
+    outline, rng = jax.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0))), np.random.default_rng(6)
+    weights = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape) / 5, dtype), outline)
+    return sj.NetworkField(jax.tree_util.Partial(denoised, weights, process), process, "denoiser")
+
+
+def denoised(network, process, t, x):
+    """By a network that sees noise-to-signal ratio and undamped signal, hence the same on every process."""
+    return network(process.noise_to_signal(t), x / process.alpha(t))
+
+
+EVIDENCE_FIELDS = [patch, uneven_patch, empirical, streamed, two_patterns]
+FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network]
 CONTRACT = pytest.mark.parametrize("make", FIELDS, ids=lambda make: make.__name__)
 
 

@@ -1,0 +1,206 @@
+"""The experiments on networks, with tiny random ones: everything but the physics of trained weights."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from fashion_sample import FOLDER, published_files
+from flax import nnx
+from helpers import assert_close
+
+import softjax as sj
+from softjax.convert import CheckpointError, load_network, save_network
+from softjax.experiments import edm2, fashion, locality
+from softjax.experiments.configs import (
+    EDM2Config,
+    FashionConfig,
+    LocalityConfig,
+    NoiseGrid,
+    Probe,
+    TimeGrid,
+)
+from softjax.networks import EDM2, UNet, UNetConfig
+from softjax.networks import EDM2Config as NetworkConfig
+
+FASHION = FashionConfig(
+    grid_size=8,
+    num_trajectories=3,
+    num_equivariance_times=3,
+    num_equivariance_states=2,
+    time=TimeGrid(num_steps=10),
+    probe=Probe(max_shell=2, num_fit_shells=2),
+)
+LOCALITY = LocalityConfig(
+    data=str(FOLDER),
+    patch_sizes=(3, 5),
+    num_patches=300,
+    num_images=20,
+    num_states=3,
+    num_times=4,
+    num_samples=2,
+    time=TimeGrid(num_steps=6),
+)
+SAMPLER = EDM2Config(num_trajectories=3, noise=NoiseGrid(num_steps=5), probe=Probe(max_shell=2, num_fit_shells=2))
+
+
+def with_noise(network, key=7):
+    """Every parameter moved, those that start at zero too."""
+    leaves, structure = jax.tree.flatten(network)
+    noise = [0.1 * jr.normal(jr.fold_in(jr.key(key), n), leaf.shape, leaf.dtype) for n, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, [leaf + extra for leaf, extra in zip(leaves, noise, strict=True)])
+
+
+@pytest.fixture(scope="module")
+def unet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unet")
+    network = UNet(UNetConfig(widths=(8, 8), num_middle_blocks=1, embedding_size=16), rngs=nnx.Rngs(0))
+    save_network(folder, with_noise(network), sj.VP(1.0), "noise", {"epochs": 0.5})
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def edm2_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("edm2")
+    config = NetworkConfig(
+        img_resolution=8, img_channels=1, label_dim=4, model_channels=8, channel_mult=(1,), num_blocks=1
+    )
+    save_network(folder, with_noise(EDM2(config, rngs=nnx.Rngs(0))), sj.EDM(0.5), "denoiser")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def fashion_run(unet, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fashion") / "data.zarr"
+    return fashion.run(replace(FASHION, weights=unet), path), path
+
+
+def test_fashion_measures_equivariance(fashion_run):
+    data, _ = fashion_run
+    assert data["leakage"].dims == ("state", "equivariance_time", "shell")
+    assert data["leakage"].shape == (2, 3, 3)
+    assert float(data["leakage"].min()) >= 0
+    assert float(data["leakage"].max()) <= 1
+    assert data["zone_rate"].shape == (2, 3, 8, 8)
+    assert float(data["effective_radius"].min()) > 0
+    assert data.attrs["epochs"] == 0.5
+    assert all(data[name].attrs["units"] for name in ("leakage", "zone_rate", "effective_radius"))
+
+
+def test_the_zone_is_that_of_the_dense_jacobian(fashion_run, unet):
+    """At t_max, where the states are the trajectories' own starts: 16 probes meet the exact zone within their error."""
+    data, _ = fashion_run
+    field = load_network(unet)
+    key = jr.split(jr.key(FASHION.seed))[0]
+    x = jr.normal(jr.split(jr.fold_in(key, 0))[0], (8, 8))
+    t = float(data["equivariance_time"][0])
+    jacobian = jax.jit(jax.jacfwd(lambda x: sj.reverse_drift(field, t, x)))(x)
+    waves = jnp.fft.fft2(jnp.eye(64).reshape(64, 8, 8), norm="ortho").reshape(64, 64)  # rows: sites, columns: k
+    exact = jnp.einsum("ik,ij,jk->k", waves, jacobian.reshape(64, 64).astype(waves.dtype), waves.conj()).real
+    found = data["zone_rate"].values[0, 0].ravel() / float(field.process.sigma(t)) ** 2
+    _, sem = sj.dispersion(lambda x: sj.reverse_drift(field, t, x), x, key=jr.split(jr.key(FASHION.seed))[1])
+    assert np.max(np.abs(found - exact) / (np.asarray(sem.real).ravel() + 1e-12)) < 8
+    assert float(jnp.std(exact)) > 10 * float(np.mean(np.asarray(sem.real)))
+
+
+def test_fashion_resumes_only_with_the_same_weights(fashion_run, unet, tmp_path):
+    data, path = fashion_run
+    again = fashion.run(replace(FASHION, weights=unet), path)
+    assert_close(again["final_state"].values, data["final_state"].values)
+    network = UNet(UNetConfig(widths=(8, 8), num_middle_blocks=1, embedding_size=16), rngs=nnx.Rngs(0))
+    save_network(tmp_path / "unet", with_noise(network, 8), sj.VP(1.0))
+    (tmp_path / "unet").rename(tmp_path / "moved")
+    with pytest.raises(FileExistsError, match="another configuration"):
+        fashion.run(replace(FASHION, weights=str(tmp_path / "moved")), path)
+
+
+def test_fashion_draws_and_sums_up(fashion_run):
+    data, _ = fashion_run
+    assert len(fashion.figure(data).subfigs) == 4
+    assert len(fashion.figure(data.drop_vars(["leakage", "zone_rate", "effective_radius"])).subfigs) == 3
+    rows = {row.name: row for row in fashion.summary(data)}
+    assert rows["epochs of training"].value == 0.5
+    assert rows["peak of median xi_eq"].value >= fashion.LOWEST_PEAK
+
+
+def test_a_classifier_is_no_field(tmp_path):
+    from softjax.networks import Classifier, ClassifierConfig
+
+    save_network(tmp_path, Classifier(ClassifierConfig(side=8, widths=(8,)), rngs=nnx.Rngs(0)))
+    with pytest.raises(CheckpointError, match="not a diffusion model"):
+        fashion.run(replace(FASHION, weights=str(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def locality_run(unet):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("softjax.data._fashion_mnist._FILES", published_files())
+        return locality.run(replace(LOCALITY, weights=unet))
+
+
+def test_locality_compares_every_model_with_the_network(locality_run):
+    data = locality_run
+    assert list(data["model"].values) == ["network", "w = 3", "w = 5", "best"]
+    assert_close(data["denoiser_r2"].sel(model="network").values, np.ones((4, 3)))
+    for name in ("denoiser_r2", "score_r2", "sample_r2"):
+        assert float(data[name].min()) >= 0
+        assert float(data[name].max()) <= 1 + 1e-6
+    ours, theirs = (data["denoised"].sel(model=name).values[1, 2].ravel() for name in ("network", "w = 5"))
+    assert_close(data["denoiser_r2"].sel(model="w = 5").values[1, 2], np.corrcoef(ours, theirs)[0, 1] ** 2)
+    sizes = data["denoiser_r2"].sel(model=["w = 3", "w = 5"]).median("state")
+    np.testing.assert_array_equal(data["best_patch_size"].values, np.asarray([3, 5])[sizes.argmax("model").values])
+
+
+def test_locality_draws_and_sums_up(locality_run):
+    assert len(locality.figure(locality_run).subfigs) == 2
+    assert [row.name for row in locality.summary(locality_run)] == [
+        f"r2 of samples, {n}" for n in ("w = 3", "w = 5", "best")
+    ]
+
+
+def test_the_switched_field_takes_the_nearest_time():
+    process = sj.VP()
+    fields = [sj.LocalField(jr.normal(jr.key(n), (2, 5, 5)), 3, process) for n in range(2)]
+    switched = locality.SwitchedField(process, fields, jnp.asarray([4.0, 1.0, 0.1]), jnp.asarray([1, 0, 1]))
+    x = jr.normal(jr.key(3), (5, 5))
+    for t, which in ((5.0, 1), (2.1, 1), (1.9, 0), (0.4, 0), (0.2, 1)):
+        assert_close(switched.denoise(t, x), fields[which].denoise(t, x))
+
+
+def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_path):
+    config = replace(SAMPLER, weights=edm2_folder, labels=(3, 1))
+    data = edm2.run(config, tmp_path / "data.zarr")
+    assert data["final_state"].shape == (3, 8, 8, 1)
+    np.testing.assert_array_equal(data["label"].values, [3, 1, 3])
+    grid = config.noise
+    ts = sj.karras_grid(grid.sigma_max, grid.sigma_min, grid.num_steps, grid.rho)
+    assert_close(data["time"].values, np.asarray(ts)[:-1])
+    fields = [load_network(edm2_folder, label) for label in (3, 1, 3)]
+    samples = [
+        sj.heun(field, ts, key=jr.fold_in(jr.key(0), member), shape=(8, 8, 1), observe=lambda t, x: x)
+        for member, field in enumerate(fields)
+    ]
+    assert_close(data["final_state"].values, jnp.stack([sample.x for sample in samples]), loosen=100)
+    field, t, x = fields[2], ts[2], samples[2].observed[2]
+    v = sj.fourier_modes((8, 8), 2).directions[3][..., None]
+    jv = jax.jvp(lambda x: (field.denoise(t, x) - x) / t, (x,), (v,))[1]
+    assert_close(data["direction_magnitude"].values[2, 2, 3], jnp.linalg.norm(jv), loosen=100)
+    assert len(edm2.figure(data).subfigs) == 3
+    assert {row.units for row in edm2.summary(data)[:2]} == {"sigma"}
+
+
+def test_edm2_without_weights_says_that_it_is_random():
+    data = edm2.run(replace(SAMPLER, num_trajectories=1))
+    assert data.attrs["source"] == "random weights"
+    assert "RANDOM" in edm2.figure(data).get_suptitle()
+
+
+def test_edm2_refuses_what_it_cannot_do(unet, edm2_folder):
+    with pytest.raises(ValueError, match="is no EDM network"):
+        edm2.run(replace(SAMPLER, weights=unet))
+    with pytest.raises(ValueError, match=r"labels must lie between 0 and 3, got \(4,\)"):
+        edm2.run(replace(SAMPLER, weights=edm2_folder, labels=(4,)))
+    with pytest.raises(ValueError, match="unconditional"):
+        edm2.run(replace(SAMPLER, labels=(1,)))

@@ -1,0 +1,85 @@
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import pytest
+from helpers import FLOAT, assert_close
+
+import softjax as sj
+from softjax.training import Classification, NoisePrediction
+
+pytestmark = pytest.mark.float32
+
+IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(5, 6)), FLOAT)
+LABEL = jnp.asarray(2)
+KEY = jr.key(3)
+T = jnp.asarray(0.4, FLOAT)
+
+
+def drawn_noise():
+    return np.asarray(jr.normal(jr.split(KEY)[0], (5, 6), FLOAT), float)
+
+
+@pytest.mark.parametrize("process", [sj.VP(), sj.EDM()], ids=["vp", "edm"])
+def test_loss_is_the_mean_square_error_of_the_noise(process):
+    noise, t = drawn_noise(), float(T)
+    alpha, sigma = (np.exp(-t / 2), np.sqrt(1 - np.exp(-t))) if isinstance(process, sj.VP) else (1.0, t)
+    x = alpha * np.asarray(IMAGE, float) + sigma * noise
+    loss = NoisePrediction(process, 1e-3, 6.0).loss(lambda t, x: t * jnp.tanh(x), T, IMAGE, LABEL, KEY)
+    assert_close(loss, np.mean((t * np.tanh(x) - noise) ** 2), loosen=4)
+
+
+def test_a_network_that_says_nothing_has_loss_one_and_one_that_knows_has_none():
+    objective, keys = NoisePrediction(sj.VP(), 1e-3, 6.0), jr.split(KEY, 400)
+    ignorant = jax.jit(jax.vmap(lambda key: objective.loss(lambda _, x: 0 * x, T, IMAGE, LABEL, key)))(keys)
+    assert abs(float(jnp.mean(ignorant)) - 1) < 4 * np.sqrt(2 / (400 * 30))
+
+    def knowing(t, x):
+        return (x - sj.VP().alpha(t) * IMAGE) / sj.VP().sigma(t)
+
+    assert float(objective.loss(knowing, T, IMAGE, LABEL, KEY)) < 1e-9
+
+
+def test_times_are_log_uniform():
+    times = NoisePrediction(sj.VP(), 1e-3, 6.0).times(jnp.linspace(0, 1, 7, dtype=FLOAT))
+    assert_close(times, np.geomspace(1e-3, 6, 7), loosen=4)
+    for t_min, t_max in [(0.0, 1.0), (2.0, 1.0), (1.0, 1.0)]:
+        with pytest.raises(ValueError, match=f"need 0 < t_min < t_max, got {t_min} and {t_max}"):
+            NoisePrediction(sj.VP(), t_min, t_max)
+
+
+@pytest.mark.parametrize(("dropout", "shown"), [(0.0, 2), (1.0, 10)])
+def test_labels_are_shown_or_dropped(dropout, shown):
+    objective = NoisePrediction(sj.VP(), 1e-3, 6.0, num_classes=10, label_dropout=dropout)
+    loss = objective.loss(lambda t, x, label: 0 * x + label.astype(x.dtype), T, IMAGE, LABEL, KEY)
+    assert_close(loss, np.mean((shown - drawn_noise()) ** 2), loosen=4)
+
+
+def test_labels_are_dropped_as_often_as_asked():
+    objective = NoisePrediction(sj.VP(), 1e-3, 6.0, num_classes=10, label_dropout=0.1)
+
+    def dropped(key):
+        loss = objective.loss(lambda t, x, label: 0 * x + 99 * (label == 10).astype(x.dtype), T, IMAGE, LABEL, key)
+        return loss > 1000
+
+    count = int(jnp.sum(jax.jit(jax.vmap(dropped))(jr.split(KEY, 2000))))
+    assert abs(count - 200) < 4 * np.sqrt(2000 * 0.1 * 0.9)
+
+
+def test_classes_cost_their_cross_entropy_on_shifted_images():
+    weights = np.random.default_rng(1).normal(size=(3, 5, 6))
+
+    def network(x):
+        return jnp.tensordot(jnp.asarray(weights, FLOAT), x, 2)
+
+    padded = np.pad(np.asarray(IMAGE, float), 1, constant_values=-1)
+    moved = [padded[i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
+    logits = np.asarray([np.tensordot(weights, m, 2) for m in moved])
+    possible = np.log(np.sum(np.exp(logits), axis=1)) - logits[:, 2]
+
+    objective, keys = Classification(shift=1), jr.split(KEY, 300)
+    losses = jax.jit(jax.vmap(lambda key: objective.loss(network, T, IMAGE, LABEL, key)))(keys)
+    nearest = np.argmin(np.abs(np.asarray(losses)[:, None] - possible), axis=1)
+    np.testing.assert_allclose(losses, possible[nearest], rtol=1e-4, atol=1e-5)
+    assert set(nearest) == set(range(9))
+    np.testing.assert_array_equal(objective.times(jnp.ones(3, FLOAT)), np.zeros(3))
