@@ -4,6 +4,7 @@ The noise level plays the part of the time. Mode responses are those of the flow
 directions that are equal in all colours; the correlation length is the luminance's second moment.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +55,21 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     side, channels = network["img_resolution"], network["img_channels"]
     modes = fourier_modes((side, side), config.probe.max_shell, config.probe.kind)
     labels = _labels(config, network["label_dim"])
-    ensemble = HeunFlow(
-        field=field,
-        ts=ts[:-1],
-        modes=modes,
-        observer=Observer(field, modes, config.probe.num_fit_shells),
-        shape=(side, side, channels),
-        labels=None if labels is None else jnp.asarray(labels),
-    )
+    key = jr.key(config.seed)
+
+    def plan(directions_at_a_time: int | None) -> HeunFlow:
+        return HeunFlow(
+            field=field,
+            ts=ts[:-1],
+            modes=modes,
+            observer=Observer(field, modes, config.probe.num_fit_shells, directions_at_a_time),
+            shape=(side, side, channels),
+            labels=None if labels is None else jnp.asarray(labels),
+        )
+
+    chunk, ensemble = _fitting(config, plan, key)
     attributes = {"source": source, "lowest_peak_time": LOWEST_PEAK}
     static = xr.Dataset({} if labels is None else {"label": (("number",), labels, {"units": "1"})}, attrs=attributes)
-    key = jr.key(config.seed)
-    chunk = config.chunk or _fitting_chunk(ensemble, config.num_trajectories, key)
     identity = {"weights": source}
     return measure_ensemble(
         ensemble, config, chunk, key=key, static=static, path=path, progress=progress, identity=identity
@@ -118,12 +122,12 @@ class Observer(eqx.Module):
     field: NetworkField
     modes: FourierModes
     num_fit_shells: int = eqx.field(static=True)
+    directions_at_a_time: int | None = eqx.field(static=True, default=None)
 
     def __call__(self, t: Array, x: Configuration) -> dict[str, Array]:
         """One number, or one per shell or direction, for each name in the dataset."""
-        response = mode_response(
-            lambda x: reverse_drift(self.field, t, x), x, _in_all_channels(self.modes, x.shape[-1])
-        )
+        modes, batch = _in_all_channels(self.modes, x.shape[-1]), self.directions_at_a_time
+        response = mode_response(lambda x: reverse_drift(self.field, t, x), x, modes, batch_size=batch)
         fit = equilibrium_correlation_length(self.modes.wavenumbers, response.magnitude, self.num_fit_shells)
         grey = luminance(x) if x.shape[-1] == 3 else jnp.mean(x, axis=-1)
         return {
@@ -169,14 +173,25 @@ def _labels(config: Config, num_classes: int) -> np.ndarray | None:
     return np.resize(known, config.num_trajectories)
 
 
-def _fitting_chunk(ensemble: HeunFlow, num: int, key: PRNGKeyArray) -> int:
-    """As many trajectories as fit the memory of the device, by what the compiler says that one needs."""
+def _fitting(config: Config, plan: Callable[[int | None], HeunFlow], key: PRNGKeyArray) -> tuple[int, HeunFlow]:
+    """How many trajectories run side by side, and the ensemble with as many directions at a time as fit the memory.
+
+    What one trajectory needs is what the compiler says; directions are halved until it fits.
+    """
     stats = jax.devices()[0].memory_stats() or {}
     budget = _MEMORY_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else _CPU_MEMORY
+    batch: int | None = None
+    while (needed := _bytes_of_one(plan(batch), key)) > budget and batch != 1:
+        batch = (batch or plan(None).modes.shells.size) // 2
+    fitting = int(np.clip(budget // max(needed, 1), 1, config.num_trajectories))
+    return config.chunk or fitting, plan(batch)
+
+
+def _bytes_of_one(ensemble: HeunFlow, key: PRNGKeyArray) -> int:
+    """Memory that one trajectory of the ensemble takes besides the network."""
     one = eqx.filter_jit(lambda e, members, key: e.trajectories(members, key, e.observer).observed)
     compiled: Any = one.lower(ensemble, jnp.zeros(1, jnp.int32), key).compile()  # pyright: ignore
-    needed = compiled.compiled.memory_analysis().temp_size_in_bytes
-    return int(np.clip(budget // max(needed, 1), 1, num))
+    return compiled.compiled.memory_analysis().temp_size_in_bytes
 
 
 def _scaled(dataset: xr.Dataset) -> xr.DataArray:

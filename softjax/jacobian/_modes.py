@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require_option, require_shape
+from softjax._checks import require, require_option, require_shape
 from softjax._types import Array, Configuration, Float
 from softjax.jacobian._linearise import Drift, linearise, require_drift
 from softjax.spectral import FourierModes
@@ -35,12 +35,14 @@ def mode_response(
     modes: FourierModes,
     method: Literal["jvp", "finite_difference"] = "jvp",
     step: float | Array = 1e-2,
+    batch_size: int | None = None,
 ) -> ModeResponse:
     r"""Response of the drift `f`, a map (*lattice) -> (*lattice), at `x` to every direction of `modes`.
 
     `method="jvp"` is exact: one linearisation shared by all directions. `"finite_difference"` is the paper's
     $(f(x + \epsilon v) - f(x - \epsilon v))/2\epsilon$, Eq. (46), with $\epsilon$ = `step` in units of the
     state, for black-box functions; the paper scales it with the noise, `step=1e-2 * process.sigma(t)`.
+    `batch_size` directions are in memory at a time, by default all.
 
     Not compiled here, since `f` is usually a closure: wrap the caller in `jax.jit`. For a softjax field at many
     times, `ModeProbe` is faster. Raises `ValueError` for a state that is not finite or does not fit the modes, and
@@ -48,12 +50,17 @@ def mode_response(
     """
     require_option("method", method, ("jvp", "finite_difference"))
     require_shape("x", x.shape, modes.directions.shape[1:])
-    if method == "jvp":
-        return respond(jax.vmap(linearise(f, x))(modes.directions), modes)
+    require(batch_size is None or batch_size >= 1, f"batch_size must be at least 1, got {batch_size}.")
+    jacobian = linearise(f, x) if method == "jvp" else _differences(f, x, step)
+    if batch_size is None:
+        return respond(jax.vmap(jacobian)(modes.directions), modes)
+    return respond(jax.lax.map(jacobian, modes.directions, batch_size=batch_size), modes)
+
+
+def _differences(f: Drift, x: Configuration, step: float | Array) -> Drift:
+    """The map v -> J v by central differences."""
     require_drift(f, x)
-    ahead = jax.vmap(lambda v: f(x + step * v))(modes.directions)
-    behind = jax.vmap(lambda v: f(x - step * v))(modes.directions)
-    return respond((ahead - behind) / (2 * step), modes)
+    return lambda v: (f(x + step * v) - f(x - step * v)) / (2 * step)
 
 
 def respond(jv: Float[Array, "modes ..."], modes: FourierModes) -> ModeResponse:

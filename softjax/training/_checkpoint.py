@@ -38,10 +38,9 @@ def load_checkpoint(path: Path, like: Any, settings: dict[str, Any]) -> tuple[An
         raise CheckpointError(
             f"{path} is no checkpoint, or a damaged one ({error}); remove it to start anew."
         ) from error
-    if stored != settings:
+    if differences := _differences(stored, settings):
         raise CheckpointError(
-            f"{path} belongs to a training with other settings: {_differences(stored, settings)}. Give the same ones, "
-            "or another folder."
+            f"{path} belongs to a training with other settings: {differences}. Give the same ones, or another folder."
         )
     history = {name.removeprefix(_HISTORY): value for name, value in tensors.items() if name.startswith(_HISTORY)}
     state = {name: value for name, value in tensors.items() if not name.startswith(_HISTORY)}

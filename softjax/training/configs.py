@@ -52,6 +52,8 @@ class FashionTraining:
     """Largest training time (dimensionless)."""
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of all noise."""
+    start: str | None = None
+    """Folder of a network to go on from, in place of random weights; its epochs count."""
     optimisation: Optimisation = field(default_factory=Optimisation)
 
 

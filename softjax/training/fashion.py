@@ -11,9 +11,9 @@ import jax.random as jr
 import numpy as np
 from flax import nnx
 
-from softjax._types import Array
+from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
-from softjax.convert import save_network
+from softjax.convert import CheckpointError, load_module, read_description, save_network
 from softjax.data import LabelledImages, binarized, grey, load_fashion_mnist
 from softjax.networks import Classifier, UNet, UNetConfig
 from softjax.processes import VP
@@ -41,7 +41,7 @@ def train_fashion(
     config, out = config or FashionTraining(), Path(out)
     data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
     key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
-    architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
+    network, epochs_before = _first_network(config, key_network)
     objective = NoisePrediction(
         VP(1.0), config.t_min, config.t_max, config.num_classes, 0.1 if config.num_classes else 0.0
     )
@@ -55,7 +55,7 @@ def train_fashion(
 
     average, history = train(
         objective,
-        UNet(architecture, rngs=nnx.Rngs(key_network)),
+        network,
         data,
         config.optimisation,
         key=key_training,
@@ -66,8 +66,20 @@ def train_fashion(
         report=report,
     )
     about = _card(config, len(data.images), history)
+    about["epochs"] = round(about["epochs"] + epochs_before, 2)
     save_network(out / "network", average, objective.process, "noise", about, dtype="float16")
     return out / "network"
+
+
+def _first_network(config: FashionTraining, key: PRNGKeyArray) -> tuple[UNet, float]:
+    """The network that the training starts from, and how many epochs it has seen."""
+    architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
+    if config.start is None:
+        return UNet(architecture, rngs=nnx.Rngs(key)), 0.0
+    network = load_module(config.start)
+    if getattr(network, "config", None) != architecture:
+        raise CheckpointError(f"{config.start} holds another architecture, {network.config}; wanted {architecture}.")
+    return network, float(read_description(config.start)["about"].get("epochs", 0.0))
 
 
 def train_classifier(

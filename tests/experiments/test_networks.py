@@ -197,6 +197,19 @@ def test_edm2_without_weights_says_that_it_is_random():
     assert "RANDOM" in edm2.figure(data).get_suptitle()
 
 
+def test_edm2_divides_its_work_to_fit_the_memory(edm2_folder, monkeypatch):
+    config = replace(SAMPLER, weights=edm2_folder, num_trajectories=2)
+    whole = edm2.run(config)
+    monkeypatch.setattr(edm2, "_CPU_MEMORY", 1)
+    planned = []
+    measure = edm2.measure_ensemble
+    monkeypatch.setattr(edm2, "measure_ensemble", lambda e, *a, **k: planned.append((e, a)) or measure(e, *a, **k))
+    divided = edm2.run(config)
+    ensemble, (_, chunk) = planned[0]
+    assert (chunk, ensemble.observer.directions_at_a_time) == (1, 1)
+    assert_close(divided["direction_magnitude"].values, whole["direction_magnitude"].values, loosen=100)
+
+
 def test_edm2_refuses_what_it_cannot_do(unet, edm2_folder):
     with pytest.raises(ValueError, match="is no EDM network"):
         edm2.run(replace(SAMPLER, weights=unet))

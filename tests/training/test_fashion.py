@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 import softjax as sj
-from softjax.convert import load_module, load_network, read_description
+from softjax.convert import CheckpointError, load_module, load_network, read_description
 from softjax.data import LabelledImages, binarized, load_fashion_mnist
 from softjax.networks import Classifier, ClassifierConfig, UNet, UNetConfig
 from softjax.training import (
@@ -108,6 +108,11 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
     assert np.all(np.isfinite(field.score(0.5, jnp.ones((28, 28), FLOAT))))
     with pytest.raises(FileExistsError, match="--resume"):
         train_fashion(config, tmp_path, folder=FOLDER)
+    more = train_fashion(replace(config, start=str(folder)), tmp_path / "more", folder=FOLDER)
+    assert read_description(more)["about"]["epochs"] == 2.0
+    assert read_description(more)["about"]["training_loss"]["mean"][0] < about["training_loss"]["mean"][0]
+    with pytest.raises(CheckpointError, match="another architecture"):
+        train_fashion(replace(config, start=str(folder), widths=(8, 16)), tmp_path / "else", folder=FOLDER)
 
 
 @pytest.mark.slow
