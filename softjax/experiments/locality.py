@@ -4,6 +4,7 @@
 theory of local scores is a theory of the network; the patch size that agrees best is the network's working range.
 """
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -55,10 +56,10 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     times = ts[np.unique(np.linspace(0, config.time.num_steps, config.num_times).astype(int))]
     states = _noisy_states(network.process, times, test, config.num_states, key_noise)
     noise = jr.normal(key_samples, (config.num_samples, *test.images.shape[1:]))
-    names = ["network", *(f"w = {size}" for size in config.patch_sizes), "best"]
+    names = _names(config.patch_sizes)
     described = {"LocalityConfig": asdict(config), "weights": read_description(folder)["sha256"]}
     store = TrajectoryStore(path, len(names), described)
-    store.create(_static(config, names, times, states), _template(times, states, noise))
+    store.create(_static(config, times, states), _template(times, states, noise))
 
     def local(size: int) -> LocalField:
         images, draw = train.images[: config.num_images], min(config.num_patches, config.num_images * states[0, 0].size)
@@ -111,7 +112,9 @@ class SwitchedField(AbstractField):
 
 
 @eqx.filter_jit
-def _evaluate(field: AbstractField, times: Times, states: Array, ts: Times, noise: Array) -> tuple[Array, Array]:
+def _evaluate(
+    field: AbstractField, times: Float[Array, " compared"], states: Array, ts: Times, noise: Array
+) -> tuple[Array, Array]:
     """Denoised states (time, state, y, x), and samples (number, y, x) along the probability flow."""
     denoised = jax.lax.map(lambda tx: jax.lax.map(lambda x: field.denoise(tx[0], x), tx[1]), (times, states))
     samples = jax.lax.map(lambda x0: simulate(field, ts, key=jr.key(0), kind="flow", x0=x0).x, noise)
@@ -129,9 +132,8 @@ def _noisy_states(
 
 def _with_correlations(dataset: xr.Dataset, process: AbstractProcess) -> xr.Dataset:
     """The stored images with their correlations and scores, over `model` instead of the store's own dimension."""
-    dataset = dataset.rename(trajectory="model").assign_coords(
-        model=dataset["model_name"].values[: dataset.sizes["trajectory"]]
-    )
+    names = _names(dataset["patch_size"].values)[: dataset.sizes["trajectory"]]
+    dataset = dataset.rename(trajectory="model").assign_coords(model=names)
     times = jnp.asarray(dataset["time"].values)
     over = {"time": dataset["time"]}
     alpha, variance = (
@@ -158,11 +160,16 @@ def _best(dataset: xr.Dataset) -> np.ndarray:
     return dataset["denoiser_r2"].sel(model=names).median("state").argmax("model").values
 
 
-def _static(config: Config, names: list[str], times: Times, states: Array) -> xr.Dataset:
+def _names(patch_sizes: Iterable[int]) -> list[str]:
+    """The models that are compared."""
+    return ["network", *(f"w = {size}" for size in patch_sizes), "best"]
+
+
+def _static(config: Config, times: Times, states: Array) -> xr.Dataset:
     return xr.Dataset(
         {
             "state_noisy": (("time", "state", "y", "x"), np.asarray(states), {"units": "data"}),
-            "model_name": (("every_model",), np.asarray(names), {"units": "1"}),
+            "patch_size": (("size",), np.asarray(config.patch_sizes), {"units": "sites"}),
             "time": (("time",), np.asarray(times), {"units": "1"}),
         },
         attrs=provenance(config.seed),

@@ -101,8 +101,9 @@ def test_the_zone_is_that_of_the_dense_jacobian(fashion_run, unet):
     exact = jnp.einsum("ik,ij,jk->k", waves, jacobian.reshape(64, 64).astype(waves.dtype), waves.conj()).real
     found = data["zone_rate"].values[0, 0].ravel() / float(field.process.sigma(t)) ** 2
     _, sem = sj.dispersion(lambda x: sj.reverse_drift(field, t, x), x, key=jr.split(jr.key(FASHION.seed))[1])
-    assert np.max(np.abs(found - exact) / (np.asarray(sem.real).ravel() + 1e-12)) < 8
-    assert float(jnp.std(exact)) > 10 * float(np.mean(np.asarray(sem.real)))
+    z = (found - exact) / np.asarray(sem.real).ravel()
+    assert np.max(np.abs(z)) < 6  # Student's t with 15 degrees of freedom, 64 times
+    assert 0.7 < np.sqrt(np.mean(z**2)) < 1.5
 
 
 def test_fashion_resumes_only_with_the_same_weights(fashion_run, unet, tmp_path):
@@ -191,14 +192,18 @@ def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_pa
     assert {row.units for row in edm2.summary(data)[:2]} == {"sigma"}
 
 
+@pytest.mark.slow
 def test_edm2_without_weights_says_that_it_is_random():
     data = edm2.run(replace(SAMPLER, num_trajectories=1))
     assert data.attrs["source"] == "random weights"
     assert "RANDOM" in edm2.figure(data).get_suptitle()
 
 
+@pytest.mark.slow
 def test_edm2_divides_its_work_to_fit_the_memory(edm2_folder, monkeypatch):
-    config = replace(SAMPLER, weights=edm2_folder, num_trajectories=2)
+    config = replace(
+        SAMPLER, weights=edm2_folder, num_trajectories=2, noise=NoiseGrid(num_steps=2), probe=Probe(1, num_fit_shells=1)
+    )
     whole = edm2.run(config)
     monkeypatch.setattr(edm2, "_CPU_MEMORY", 1)
     planned = []
