@@ -132,7 +132,7 @@ def _noisy_states(
 
 def _with_correlations(dataset: xr.Dataset, process: AbstractProcess) -> xr.Dataset:
     """The stored images with their correlations and scores, over `model` instead of the store's own dimension."""
-    names = _names(dataset["patch_size"].values)[: dataset.sizes["trajectory"]]
+    names = _names(dataset["patch_size"].values.tolist())[: dataset.sizes["trajectory"]]
     dataset = dataset.rename(trajectory="model").assign_coords(model=names)
     times = jnp.asarray(dataset["time"].values)
     over = {"time": dataset["time"]}
