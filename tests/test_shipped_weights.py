@@ -86,4 +86,4 @@ def test_low_shells_soften_one_after_the_other(variant, softest):
     softness = np.median([responses(t) for t in ts], axis=1)
     assert ts[softness[:, 0].argmin()] > ts[softness[:, 1].argmin()] + 0.7
     assert abs(float(ts[softness[:, 1].argmin()]) - softest) < 0.6
-    assert softness[:, 0].min() < 0.5 * softness[0, 1]  # free noise would respond with 1/2 in both
+    assert softness[:, 0].min() < 0.3  # free noise responds with 1/2
