@@ -16,7 +16,7 @@ import jax.random as jr
 from softjax._checks import concrete, require, require_not_negative
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
-from softjax.dynamics._simulate import Observe, Trajectory, prepare, require_finite_end
+from softjax.dynamics._simulate import Observe, Trajectory, prepare, require_finite_end, run_members, run_one
 from softjax.fields import AbstractField
 from softjax.processes import EDM
 
@@ -90,7 +90,7 @@ def heun(
     otherwise as `simulate`.
     """
     run, ts = _prepared(field, ts, shape, x0, None if x0 is None else x0.shape, observe, churn)
-    return require_finite_end(_heun(run, ts, x0, key))
+    return require_finite_end(run_one(run, ts, x0, key))
 
 
 def heun_ensemble(
@@ -115,7 +115,7 @@ def heun_ensemble(
     require(members is None or members.shape == (num,), f"members must have shape ({num},).")
     run, ts = _prepared(field, ts, shape, None, None, observe, churn)
     members = jnp.arange(num) if members is None else members
-    return require_finite_end(_heun_ensemble(run, ts, key, members, chunk or num))
+    return require_finite_end(run_members(run, ts, None, key, members, chunk or num))
 
 
 class HeunRun(eqx.Module):
@@ -146,21 +146,6 @@ class HeunRun(eqx.Module):
             last = observe(ts[-1], x)
             observed = jax.tree.map(lambda path, end: jnp.concatenate([path, jnp.asarray(end)[None]]), observed, last)
         return Trajectory(ts, x, observed)
-
-
-@eqx.filter_jit
-def _heun(run: HeunRun, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
-    return run(ts, x0, key)
-
-
-@eqx.filter_jit
-def _heun_ensemble(run: HeunRun, ts: Times, key: PRNGKeyArray, members: Array, chunk: int) -> Trajectory:
-    def one(member: Array) -> tuple[Configuration, Any]:
-        trajectory = run(ts, None, jr.fold_in(key, member))
-        return trajectory.x, trajectory.observed
-
-    x, observed = jax.vmap(one)(members) if chunk >= len(members) else jax.lax.map(one, members, batch_size=chunk)
-    return Trajectory(ts, x, observed)
 
 
 def _prepared(

@@ -71,7 +71,7 @@ def simulate(
     """
     lattice = None if x0 is None else x0.shape
     run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
-    return require_finite_end(_simulate(run, ts, x0, key))
+    return require_finite_end(run_one(run, ts, x0, key))
 
 
 def simulate_ensemble(
@@ -104,7 +104,11 @@ def simulate_ensemble(
     lattice = None if x0 is None else x0.shape[1:]
     run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
     members = jnp.arange(num) if members is None else members
-    return require_finite_end(_simulate_ensemble(run, ts, x0, key, members, chunk or num))
+    return require_finite_end(run_members(run, ts, x0, key, members, chunk or num))
+
+
+Runner = Callable[[Times, Configuration | None, PRNGKeyArray], Trajectory]
+"""What integrates one trajectory: its times, its start or None, its key."""
 
 
 class Run(eqx.Module):
@@ -128,14 +132,12 @@ class Run(eqx.Module):
 
 
 @eqx.filter_jit
-def _simulate(run: Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
+def run_one(run: Runner, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
     return run(ts, x0, key)
 
 
 @eqx.filter_jit
-def _simulate_ensemble(
-    run: Run, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int
-) -> Trajectory:
+def run_members(run: Runner, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int) -> Trajectory:
     keys = jax.vmap(lambda i: jr.fold_in(key, i))(members)
 
     def one(start: tuple[PRNGKeyArray, Configuration | None]) -> tuple[Configuration, Any]:

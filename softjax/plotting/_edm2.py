@@ -6,6 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from softjax.plotting._overview import peak_time
 from softjax.plotting._style import EQUILIBRIUM, FIELD_LIMITS, MEASURED, SHELLS, STYLE
 
 _SHOWN = 10
@@ -31,7 +32,9 @@ def edm2_figure(dataset: xr.Dataset) -> Figure:
         for axis in (lengths, responses, dispersion):
             axis.set_xscale("log")
             axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-            axis.axvline(_peak(dataset), **MEASURED, label=rf"peak of $\xi_{{eq}}$: $\sigma$ = {_peak(dataset):.3g}")
+            axis.axvline(
+                peak_time(dataset), **MEASURED, label=rf"peak of $\xi_{{eq}}$: $\sigma$ = {peak_time(dataset):.3g}"
+            )
             axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
         lengths.legend(loc="best")
         responses.legend(loc="best", ncols=2)
@@ -82,9 +85,3 @@ def _dispersion(axis: Axes, dataset: xr.Dataset) -> None:
 
 def _shells(number: int) -> list[tuple[int, np.ndarray]]:
     return list(enumerate(mpl.colormaps[SHELLS](np.linspace(0, 0.92, number))))
-
-
-def _peak(dataset: xr.Dataset) -> float:
-    ts = dataset["time"].values
-    ts = ts[ts >= dataset.attrs["lowest_peak_time"]]
-    return float(ts[np.median(dataset["equilibrium_length"].values[:, : ts.size], axis=0).argmax()])

@@ -113,7 +113,7 @@ def _growth_panel(axis: Axes, dataset: xr.Dataset) -> None:
 
 def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None:
     """Responses near criticality: further on they grow like 1/t and hide the minimum."""
-    near = dataset["time"].values >= 0.5 * dataset.attrs.get("critical_time", _peak_time(dataset))
+    near = dataset["time"].values >= 0.5 * dataset.attrs.get("critical_time", peak_time(dataset))
     near = near if near.sum() >= 3 else np.ones_like(near)
     ts = dataset["time"].values[near]
     responses = np.median(dataset[quantity].values, axis=0)[near]
@@ -134,11 +134,11 @@ def _critical_lines(axis: Axes, dataset: xr.Dataset) -> None:
     if "critical_time" in dataset.attrs:
         axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
     if np.median(dataset["equilibrium_length"].values, axis=0).max() >= 0.5:  # sites; below, there is no peak to mark
-        axis.axvline(_peak_time(dataset), **MEASURED, label=r"peak of $\xi_{eq}$")
+        axis.axvline(peak_time(dataset), **MEASURED, label=r"peak of $\xi_{eq}$")
 
 
-def _peak_time(dataset: xr.Dataset) -> float:
+def peak_time(dataset: xr.Dataset) -> float:
     """Where the median equilibrium length is largest, above the time below which it is not looked for."""
     ts = dataset["time"].values
-    ts = ts[ts >= dataset.attrs.get("lowest_peak_time", 0.0)]
+    ts = ts[ts >= dataset.attrs.get("lowestpeak_time", 0.0)]
     return float(ts[np.median(dataset["equilibrium_length"].values[:, : ts.size], axis=0).argmax()])
