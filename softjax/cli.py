@@ -24,7 +24,7 @@ from softjax.commands import (
     experiment_name,
     parse,
 )
-from softjax.training.configs import ClassifierTraining, FashionTraining
+from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -90,7 +90,11 @@ def _train(command: Train) -> None:
 
     from softjax import training
 
-    start = {FashionTraining: training.train_fashion, ClassifierTraining: training.train_classifier}
+    start = {
+        FashionTraining: training.train_fashion,
+        EDM2Training: training.train_edm2,
+        ClassifierTraining: training.train_classifier,
+    }
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns) as bar:
         task = bar.add_task("compiling", total=None)

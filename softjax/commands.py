@@ -18,7 +18,7 @@ from softjax.experiments.configs import (
     PatchConfig,
     TheoryConfig,
 )
-from softjax.training.configs import ClassifierTraining, FashionTraining
+from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
 
 Quantity = Literal["magnitude", "rayleigh"]
 
@@ -101,6 +101,7 @@ class Train:
 
     config: (
         Annotated[FashionTraining, tyro.conf.subcommand("fashion", default=FashionTraining())]
+        | Annotated[EDM2Training, tyro.conf.subcommand("edm2", default=EDM2Training())]
         | Annotated[ClassifierTraining, tyro.conf.subcommand("classifier", default=ClassifierTraining())]
     )
     out: Path = Path("results/train")

@@ -9,6 +9,7 @@ import os
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ["EQX_ON_ERROR"] = "nan"
 
+import equinox as eqx  # noqa: E402
 import jax  # noqa: E402
 import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
@@ -20,3 +21,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 def without_type_checks(monkeypatch):
     """Arguments of the wrong type reach the package's own errors, as they do outside the tests."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_programs_of_one_file():
+    """Drops compiled programs after each file: every one holds some sixty of the 65530 memory maps of a process."""
+    yield
+    eqx.clear_caches()
+    jax.clear_caches()

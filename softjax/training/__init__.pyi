@@ -2,12 +2,15 @@ from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._objectives import AbstractObjective as AbstractObjective
 from ._objectives import Classification as Classification
+from ._objectives import Denoising as Denoising
 from ._objectives import NoisePrediction as NoisePrediction
 from ._trainer import Report as Report
 from ._trainer import train as train
 from ._trainer import validation_losses as validation_losses
 from .configs import ClassifierTraining as ClassifierTraining
+from .configs import EDM2Training as EDM2Training
 from .configs import FashionTraining as FashionTraining
 from .configs import Optimisation as Optimisation
 from .fashion import train_classifier as train_classifier
+from .fashion import train_edm2 as train_edm2
 from .fashion import train_fashion as train_fashion

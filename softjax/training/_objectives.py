@@ -74,6 +74,54 @@ class NoisePrediction(AbstractObjective):
         return jnp.mean((prediction - noise) ** 2)
 
 
+class Denoising(AbstractObjective):
+    r"""EDM2's loss: the weighted square error of the denoised image, and the uncertainty that is learned beside it.
+
+    With $\ln\sigma$ normal, $\lambda = (\sigma^2 + \sigma_d^2)/(\sigma\sigma_d)^2$ and u the network's log variance,
+    the loss is $\lambda\langle(D - y)^2\rangle e^{-u} + u$ (Karras et al. 2024, arXiv 2312.02696, section 2.2); without
+    `uncertainty` it is $\lambda\langle(D - y)^2\rangle$. Networks see no label with probability `label_dropout`.
+    """
+
+    sigma_data: float = eqx.field(static=True)
+    log_sigma_mean: float = eqx.field(static=True)
+    log_sigma_std: float = eqx.field(static=True)
+    num_classes: int = eqx.field(static=True)
+    label_dropout: float = eqx.field(static=True, default=0.0)
+    uncertainty: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self) -> None:
+        """Refuses noise levels that are all the same."""
+        require(
+            self.sigma_data > 0 and self.log_sigma_std > 0,
+            f"sigma_data and log_sigma_std must be positive, got {self.sigma_data} and {self.log_sigma_std}.",
+        )
+
+    def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
+        """Log-normal noise levels."""
+        return jnp.exp(self.log_sigma_mean + self.log_sigma_std * jax.scipy.special.ndtri(quantiles))
+
+    def loss(
+        self,
+        network: Callable[..., Any],
+        t: Array,
+        image: Configuration,
+        label: Int[Array, ""],
+        key: PRNGKeyArray,
+    ) -> Float[Array, ""]:
+        """Loss of one image."""
+        key_noise, key_label, key_dropout = jr.split(key, 3)
+        x = image + t * jr.normal(key_noise, image.shape, image.dtype)
+        shown = 1 - jr.bernoulli(key_label, self.label_dropout).astype(image.dtype)
+        weights = shown * jax.nn.one_hot(label, self.num_classes, dtype=image.dtype)
+        denoised = network(t, x, weights, key=key_dropout) if self.uncertainty else network(t, x, weights)
+        weight = (t**2 + self.sigma_data**2) / (t * self.sigma_data) ** 2
+        loss = weight * jnp.mean((denoised - image) ** 2)
+        if not self.uncertainty:
+            return loss
+        u = network.log_variance(t)  # pyright: ignore[reportFunctionMemberAccess]
+        return loss * jnp.exp(-u) + u
+
+
 class Classification(AbstractObjective):
     """Cross entropy of the class, of images moved by up to `shift` pixels at random; time plays no part."""
 

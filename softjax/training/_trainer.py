@@ -24,7 +24,7 @@ from softjax._types import Array, Float, PRNGKeyArray
 from softjax.data import LabelledImages, shuffled_batches
 from softjax.training._checkpoint import load_checkpoint, save_checkpoint
 from softjax.training._objectives import AbstractObjective
-from softjax.training._optimiser import averaged, optimiser
+from softjax.training._optimiser import average_exponent, averaged, optimiser
 from softjax.training._speed import matmul_rate, operations
 from softjax.training.configs import Optimisation
 
@@ -151,6 +151,7 @@ def _compiled_step(
     """One step as compiled programs that overwrite the state they are given."""
     fastest = math.gcd(_CPU_MICROBATCH * jax.device_count(), config.batch_size) if _on_cpu() else config.batch_size
     microbatch = min(config.microbatch or fastest, config.batch_size)
+    exponent = average_exponent(config.average_width)
     require(config.batch_size % microbatch == 0, f"microbatch {microbatch} must divide batch_size {config.batch_size}.")
 
     def mean_loss(network: Any, ts: Array, images: Array, labels: Array, keys: Array) -> Array:
@@ -177,7 +178,7 @@ def _compiled_step(
         updates, optimiser_state = transformation.update(gradient, state.optimiser, state.network)
         network = jax.tree.map(jnp.add, state.network, updates)
         network = constrain(network) if constrain else network
-        average = averaged(state.average, network, state.step, config.average_decay)
+        average = averaged(state.average, network, state.step, exponent)
         return TrainState(state.step + 1, network, average, optimiser_state), loss
 
     # The loop over microbatches is Python's: in a `lax.scan`, XLA's CPU convolutions are sixty times slower.

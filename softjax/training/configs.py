@@ -25,8 +25,8 @@ class Optimisation:
     """Of AdamW, per unit of learning rate."""
     gradient_clipping: float = 1.0
     """Largest norm of a gradient."""
-    average_decay: float = 0.999
-    """Decay per step of the exponential average of the weights, which is what is kept; shorter in the first steps."""
+    average_width: float = 0.1
+    """Standard deviation of the averaging of the weights, which is what is kept, in units of the steps so far."""
     microbatch: int = 0
     """Images whose activations are in memory at once, a divisor of the batch on each device; 0 chooses 16 on CPUs,
     where that is fastest (the largest common divisor of 16 and the batch), and the whole batch elsewhere."""
@@ -67,4 +67,33 @@ class ClassifierTraining:
     """Seed of the initial weights, of the order of the images and of their shifts."""
     optimisation: Optimisation = field(
         default_factory=lambda: Optimisation(epochs=8, batch_size=64, microbatch=64, cooldown=0.5)
+    )
+
+
+@dataclass(frozen=True)
+class EDM2Training:
+    """A small class-conditional EDM2 on grey Fashion-MNIST, padded to 32 x 32, with the loss and weights of EDM2."""
+
+    model_channels: int = 16
+    """Channels on the finest level."""
+    channel_mult: tuple[int, ...] = (1, 2, 4)
+    """Channels on each resolution in units of `model_channels`, finest first."""
+    num_blocks: int = 1
+    """Encoder blocks on each resolution."""
+    label_dropout: float = 0.1
+    """Probability of training an image without its label, which teaches the network to do without."""
+    log_sigma_mean: float = -0.4
+    """Mean of ln sigma, the noise levels of the training (sigma in units of the data)."""
+    log_sigma_std: float = 1.6
+    """Standard deviation of ln sigma."""
+    sigma_data: float = 0.87
+    """Root mean square of the data, which the preconditioning scales to 1."""
+    seed: int = 0
+    """Seed of the initial weights, of the order of the images and of all noise."""
+    start: str | None = None
+    """Folder of a network to go on from, in place of random weights; its epochs count."""
+    optimisation: Optimisation = field(
+        default_factory=lambda: Optimisation(
+            epochs=6, batch_size=64, learning_rate=1e-2, weight_decay=0.0, cooldown=0.5
+        )
     )

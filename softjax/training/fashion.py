@@ -1,7 +1,8 @@
 """The trainings on Fashion-MNIST: which data, network and objective belong together."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ from flax import nnx
 from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
 from softjax.convert import CheckpointError, load_module, read_description, save_network
-from softjax.data import LabelledImages, binarized, grey, load_fashion_mnist
-from softjax.networks import Classifier, UNet, UNetConfig
-from softjax.processes import VP
-from softjax.training._objectives import Classification, NoisePrediction
+from softjax.data import LabelledImages, binarized, grey, load_fashion_mnist, padded
+from softjax.networks import EDM2, Classifier, EDM2Config, UNet, UNetConfig, normalized_weights
+from softjax.processes import EDM, VP, AbstractProcess
+from softjax.training._objectives import AbstractObjective, Classification, Denoising, NoisePrediction
 from softjax.training._trainer import Report, train, validation_losses
-from softjax.training.configs import ClassifierTraining, FashionTraining
+from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
 
-DECADES = (1e-3, 1e-2, 1e-1, 1.0, 6.0)
+_DECADES = (1e-3, 1e-2, 1e-1, 1.0)
+_SIGMAS = (0.01, 0.1, 1.0, 10.0, 80.0)
 _NUM_VALIDATED = 1024
+_EDM2_SIDE = 32
+
+Config = FashionTraining | EDM2Training | ClassifierTraining
 
 
 def train_fashion(
@@ -38,48 +43,66 @@ def train_fashion(
     The data come from `load_fashion_mnist(folder=folder)`. `out` holds the checkpoint, the averaged weights in half
     precision and, in `network.json`, the losses: of the training; on the test split for every epoch and decade of t.
     """
-    config, out = config or FashionTraining(), Path(out)
+    config = config or FashionTraining()
     data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
     key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
-    network, epochs_before = _first_network(config, key_network)
-    objective = NoisePrediction(
-        VP(1.0), config.t_min, config.t_max, config.num_classes, 0.1 if config.num_classes else 0.0
-    )
-    some = LabelledImages(test.images[:_NUM_VALIDATED], test.labels[:_NUM_VALIDATED])
-
-    def validate(network: Any) -> dict[str, float]:
-        losses = validation_losses(objective, network, some, DECADES, key=key_validation)
-        names = [f"{a:g} to {b:g}" for a, b in zip(DECADES[:-1], DECADES[1:], strict=True)]
-        weights = np.diff(np.log(DECADES))
-        return dict(zip(names, losses.tolist(), strict=True)) | {"all t": float(np.average(losses, weights=weights))}
-
-    average, history = train(
-        objective,
-        network,
-        data,
-        config.optimisation,
-        key=key_training,
-        checkpoint=out / "checkpoint.safetensors",
-        settings=_settings(config),
-        resume=resume,
-        validate=validate,
-        report=report,
-    )
-    about = _card(config, len(data.images), history)
-    about["epochs"] = round(about["epochs"] + epochs_before, 2)
-    save_network(out / "network", average, objective.process, "noise", about, dtype="float16")
-    return out / "network"
-
-
-def _first_network(config: FashionTraining, key: PRNGKeyArray) -> tuple[UNet, float]:
-    """The network that the training starts from, and how many epochs it has seen."""
     architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
-    if config.start is None:
-        return UNet(architecture, rngs=nnx.Rngs(key)), 0.0
-    network = load_module(config.start)
-    if getattr(network, "config", None) != architecture:
-        raise CheckpointError(f"{config.start} holds another architecture, {network.config}; wanted {architecture}.")
-    return network, float(read_description(config.start)["about"].get("epochs", 0.0))
+    process = VP(1.0)
+    dropout = 0.1 if config.num_classes else 0.0
+    objective = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)
+    edges = (*(t for t in _DECADES if config.t_min <= t < config.t_max), config.t_max)
+    return _train(
+        config,
+        Path(out),
+        objective,
+        _first_network(UNet, architecture, config.start, key_network),
+        data,
+        lambda network: _losses(objective, network, test, edges, "t", key_validation),
+        key=key_training,
+        resume=resume,
+        report=report,
+        stored_as=(process, "noise"),
+    )
+
+
+def train_edm2(
+    config: EDM2Training | None = None,
+    out: Path | str = "results/train-edm2",
+    *,
+    resume: bool = False,
+    folder: Path | str | None = None,
+    report: Callable[[Report], None] | None = None,
+) -> Path:
+    """Trains a small class-conditional EDM2; arguments, files and result as of `train_fashion`."""
+    config = config or EDM2Training()
+    data, test = (_on_square(load_fashion_mnist(split, folder)) for split in ("train", "test"))
+    key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
+    architecture = EDM2Config(
+        img_resolution=_EDM2_SIDE,
+        img_channels=1,
+        label_dim=10,
+        model_channels=config.model_channels,
+        channel_mult=config.channel_mult,
+        num_blocks=config.num_blocks,
+        attn_resolutions=(8,),
+        sigma_data=config.sigma_data,
+        logvar_channels=32,
+    )
+    objective = Denoising(config.sigma_data, config.log_sigma_mean, config.log_sigma_std, 10, config.label_dropout)
+    judged = replace(objective, label_dropout=0.0, uncertainty=False)
+    return _train(
+        config,
+        Path(out),
+        objective,
+        _first_network(EDM2, architecture, config.start, key_network),
+        data,
+        lambda network: _losses(judged, network, test, _SIGMAS, "sigma", key_validation),
+        key=key_training,
+        resume=resume,
+        report=report,
+        constrain=normalized_weights,
+        stored_as=(EDM(config.sigma_data), "denoiser"),
+    )
 
 
 def train_classifier(
@@ -91,24 +114,75 @@ def train_classifier(
     report: Callable[[Report], None] | None = None,
 ) -> Path:
     """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
-    config, out = config or ClassifierTraining(), Path(out)
+    config = config or ClassifierTraining()
     data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
     key_network, key_training = jr.split(jr.key(config.seed))
-    average, history = train(
+    return _train(
+        config,
+        Path(out),
         Classification(),
         Classifier(rngs=nnx.Rngs(key_network)),
         data,
-        config.optimisation,
+        lambda network: {"accuracy": accuracy(network, test)},
         key=key_training,
+        resume=resume,
+        report=report,
+        stored_as=(None, "logits"),
+    )
+
+
+def _train(
+    config: Config,
+    out: Path,
+    objective: AbstractObjective,
+    network: Any,
+    data: LabelledImages,
+    validate: Callable[[Any], dict[str, float]],
+    *,
+    stored_as: tuple[AbstractProcess | None, str],
+    **options: Any,
+) -> Path:
+    """Trains and writes the network with its card."""
+    average, history = train(
+        objective,
+        network,
+        data,
+        config.optimisation,
         checkpoint=out / "checkpoint.safetensors",
         settings=_settings(config),
-        resume=resume,
-        validate=lambda network: {"accuracy": accuracy(network, test)},
-        report=report,
+        validate=validate,
+        **options,
     )
+    process, prediction = stored_as
     about = _card(config, len(data.images), history)
-    save_network(out / "network", average, None, "logits", about, dtype="float16")
+    save_network(out / "network", average, process, prediction, about, dtype="float16")
     return out / "network"
+
+
+def _first_network(cls: type, architecture: Any, start: str | None, key: PRNGKeyArray) -> Any:
+    """A random network, or the one in the folder `start`."""
+    if start is None:
+        return jax.jit(lambda: cls(architecture, rngs=nnx.Rngs(key)))()
+    network = load_module(start)
+    if getattr(network, "config", None) != architecture:
+        raise CheckpointError(f"{start} holds another architecture, {network.config}; wanted {architecture}.")
+    return network
+
+
+def _losses(
+    objective: AbstractObjective,
+    network: Any,
+    test: LabelledImages,
+    edges: tuple[float, ...],
+    name: str,
+    key: PRNGKeyArray,
+) -> dict[str, float]:
+    """Losses of test images by interval of times, and their mean over log t."""
+    some = LabelledImages(test.images[:_NUM_VALIDATED], test.labels[:_NUM_VALIDATED])
+    losses = validation_losses(objective, network, some, edges, key=key)
+    names = [f"{a:g} to {b:g}" for a, b in pairwise(edges)]
+    mean = np.average(losses, weights=np.diff(np.log(edges)))
+    return dict(zip(names, losses.tolist(), strict=True)) | {f"all {name}": float(mean)}
 
 
 def accuracy(network: Callable[..., Any], data: LabelledImages) -> float:
@@ -129,24 +203,30 @@ def images_of(data: LabelledImages, variant: str) -> LabelledImages:
     return LabelledImages(images.astype(jnp.result_type(float), copy=False), data.labels.astype(np.int32))
 
 
-def _settings(config: FashionTraining | ClassifierTraining) -> dict[str, Any]:
+def _on_square(data: LabelledImages) -> LabelledImages:
+    """Grey images with the border that brings them to the side of the EDM2."""
+    images, labels = images_of(data, "grey")
+    return LabelledImages(padded(images, _EDM2_SIDE), labels)
+
+
+def _settings(config: Config) -> dict[str, Any]:
     """What a resumed training must repeat, besides the optimiser's settings, as JSON has it."""
     values = {name: value for name, value in asdict(config).items() if name != "optimisation"}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
-def _card(
-    config: FashionTraining | ClassifierTraining, num_images: int, history: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """What the model card says."""
+def _card(config: Config, num_images: int, history: dict[str, np.ndarray]) -> dict[str, Any]:
+    """What the model card says; the epochs of the network that was started from count."""
     losses = history["loss"]
     every = max(losses.size // 100, 1)
     whole = losses[: losses.size // every * every].reshape(-1, every)
+    start = getattr(config, "start", None)
+    before = read_description(start)["about"].get("epochs", 0.0) if start else 0.0
     return {
-        "data": f"Fashion-MNIST, {config.variant}, {num_images} training images (MIT licence)",
+        "data": f"Fashion-MNIST, {getattr(config, 'variant', 'grey')}, {num_images} training images (MIT licence)",
         "softjax_version": __version__,
         "training": asdict(config),
-        "epochs": round(losses.size * config.optimisation.batch_size / num_images, 2),
+        "epochs": round(before + losses.size * config.optimisation.batch_size / num_images, 2),
         "training_loss": {"steps_per_point": every, "mean": np.round(whole.mean(1), 5).tolist()},
         "validation": {name: np.round(v, 5).tolist() for name, v in history.items() if name != "loss"},
     }
