@@ -12,9 +12,11 @@ from . import theory as theory
 from ._version import __version__ as __version__
 from .analysis import CriticalPoint as CriticalPoint
 from .analysis import EquilibriumLength as EquilibriumLength
+from .analysis import PairedDifference as PairedDifference
 from .analysis import critical_point as critical_point
 from .analysis import equilibrium_correlation_length as equilibrium_correlation_length
 from .analysis import log_derivative as log_derivative
+from .analysis import paired_difference as paired_difference
 from .analysis import smooth as smooth
 from .analysis import zero_crossing as zero_crossing
 from .dynamics import Churn as Churn
@@ -31,11 +33,14 @@ from .fields import AbstractEvidenceField as AbstractEvidenceField
 from .fields import AbstractField as AbstractField
 from .fields import EmpiricalField as EmpiricalField
 from .fields import GaussianField as GaussianField
+from .fields import GuidedField as GuidedField
 from .fields import LocalField as LocalField
 from .fields import MixtureField as MixtureField
 from .fields import NetworkField as NetworkField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
+from .fields import Pulse as Pulse
+from .fields import pulse as pulse
 from .jacobian import Eigenpairs as Eigenpairs
 from .jacobian import ModeLeakage as ModeLeakage
 from .jacobian import ModeProbe as ModeProbe

@@ -16,6 +16,7 @@ from softjax.experiments.configs import (
     FashionConfig,
     LocalityConfig,
     PatchConfig,
+    PulseConfig,
     TheoryConfig,
 )
 from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
@@ -88,6 +89,14 @@ class EDM2:
 
 
 @dataclass(frozen=True)
+class Pulse:
+    """Guidance in a short window of noise levels, critical or random: Fig. 5 (App. F), and the response curve."""
+
+    config: Annotated[PulseConfig, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")] = field(default_factory=lambda: Output(Path("results/pulse")))
+
+
+@dataclass(frozen=True)
 class Locality:
     """The trained U-Net against the optimal local score of its data, patch size by patch size."""
 
@@ -134,7 +143,7 @@ class FetchWeights:
     """Where to put it; softjax's cache if not given."""
 
 
-Experiment = Patch | Empirical | Clocks | Theory | Fashion | Locality | EDM2
+Experiment = Patch | Empirical | Clocks | Theory | Fashion | Locality | EDM2 | Pulse
 Command = Experiment | Train | Convert | FetchWeights
 
 _EXPERIMENTS: dict[str, tuple[Any, Any]] = {
@@ -145,6 +154,7 @@ _EXPERIMENTS: dict[str, tuple[Any, Any]] = {
     "fashion": (Fashion, FashionConfig),
     "locality": (Locality, LocalityConfig),
     "edm2": (EDM2, EDM2Config),
+    "pulse": (Pulse, PulseConfig),
 }
 _TOOLS: dict[str, Any] = {"train": Train, "convert": Convert, "fetch-weights": FetchWeights}
 

@@ -11,6 +11,7 @@ from softjax.convert._parameters import CheckpointError as CheckpointError
 from softjax.convert._parameters import parameter_names as parameter_names
 from softjax.convert._parameters import parameters as parameters
 from softjax.convert._parameters import with_parameters as with_parameters
+from softjax.convert._shipped import shipped as shipped
 from softjax.convert._store import load_module as load_module
 from softjax.convert._store import load_network as load_network
 from softjax.convert._store import read_description as read_description

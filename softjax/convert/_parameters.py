@@ -1,6 +1,6 @@
 """The parameters of a network by name, as NumPy arrays: what files hold and converters fill."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -27,18 +27,23 @@ def with_parameters(network: Any, values: Mapping[str, np.ndarray]) -> Any:
 
     Raises `CheckpointError` naming each parameter that is missing, left over or of another shape.
     """
+    return with_read_parameters(network, {name: value.shape for name, value in values.items()}, values.__getitem__)
+
+
+def with_read_parameters(network: Any, shapes: Mapping[str, tuple[int, ...]], read: Callable[[str], np.ndarray]) -> Any:
+    """`with_parameters` for values of known shapes that `read` gets by name, one at a time, once all shapes fit."""
     names, leaves = parameter_names(network), jax.tree.leaves(network)
-    problems = [f"{name} is missing" for name in names if name not in values]
-    problems += [f"{name} is not a parameter of this network" for name in values if name not in set(names)]
+    problems = [f"{name} is missing" for name in names if name not in shapes]
+    problems += [f"{name} is not a parameter of this network" for name in shapes if name not in set(names)]
     problems += [
-        f"{name} has shape {values[name].shape}, the network's has {leaf.shape}"
+        f"{name} has shape {shapes[name]}, the network's has {leaf.shape}"
         for name, leaf in zip(names, leaves, strict=True)
-        if name in values and values[name].shape != leaf.shape
+        if name in shapes and shapes[name] != leaf.shape
     ]
     if problems:
         shown = "; ".join(problems[:8]) + (f"; and {len(problems) - 8} more" if len(problems) > 8 else "")
         raise CheckpointError(f"these are the weights of another architecture: {shown}.")
-    filled = [jax.numpy.asarray(values[name], leaf.dtype) for name, leaf in zip(names, leaves, strict=True)]
+    filled = [jax.numpy.asarray(read(name), leaf.dtype) for name, leaf in zip(names, leaves, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(network), filled)
 
 

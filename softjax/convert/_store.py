@@ -11,11 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 from flax import nnx
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from softjax._checks import require_option
-from softjax.convert._parameters import CheckpointError, parameters, with_parameters
+from softjax.convert._parameters import CheckpointError, parameters, with_read_parameters
 from softjax.convert._safetensors import write_safetensors
 from softjax.fields import NetworkField
 from softjax.fields._network import PREDICTIONS
@@ -94,7 +93,9 @@ def load_module(folder: Path | str) -> Any:
     if file_digest(weights) != description["sha256"]:
         raise CheckpointError(f"{weights} is damaged: its checksum is not the one in {DESCRIPTION}. Get it again.")
     try:
-        return with_parameters(network, load_file(weights))
+        with safe_open(weights, "numpy") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return with_read_parameters(network, shapes, lambda name: _read(weights, name))
     except SafetensorError as error:
         raise CheckpointError(f"{weights} is no safetensors file: {error}") from error
 
@@ -138,6 +139,12 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)
+
+
+def _read(path: Path, name: str) -> np.ndarray:
+    """One tensor of a safetensors file, opened for it alone: what an open file has read stays in memory."""
+    with safe_open(path, "numpy") as file:
+        return file.get_tensor(name)
 
 
 def _describe(process: AbstractProcess) -> dict[str, Any]:

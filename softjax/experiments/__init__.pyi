@@ -5,5 +5,6 @@ from . import empirical as empirical
 from . import fashion as fashion
 from . import locality as locality
 from . import patch as patch
+from . import pulse as pulse
 from . import theory as theory
 from ._store import load_results as load_results

@@ -5,7 +5,6 @@ network is from a local, translation-equivariant field: leakage of its Fourier m
 Brillouin zone, and the reach of its Jacobian.
 """
 
-from importlib.resources import files
 from pathlib import Path
 
 import equinox as eqx
@@ -17,7 +16,7 @@ import xarray as xr
 
 from softjax._checks import require
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
-from softjax.convert import load_network, read_description
+from softjax.convert import load_network, read_description, shipped
 from softjax.dynamics import reverse_drift, simulate_ensemble
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
@@ -62,7 +61,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
 
 def network_folder(weights: str | None, grey: bool) -> Path:
     """The folder of a user's network, or of the one that comes with softjax."""
-    return Path(weights) if weights else Path(str(files("softjax") / "weights")) / f"fashion-{variant_name(grey)}"
+    return Path(weights) if weights else shipped(f"fashion-{variant_name(grey)}")
 
 
 def variant_name(grey: bool) -> str:

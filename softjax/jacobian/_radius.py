@@ -26,7 +26,8 @@ def effective_radius(
     $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: the commutators
     with the coordinates $r_a$, whose Frobenius norms random signs z estimate without bias as $\|[r_a, J]z\|^2$. One
     linearisation and, per probe, 1 + d products (1 + 2 d on periodic lattices, where the distance along an axis of L
-    sites is that of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only.
+    sites is that of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only. A Jacobian that is zero
+    has radius and error 0.
 
     Not compiled here. Raises `ValueError` as `mode_response` does, and for fewer than two probes.
     """
@@ -43,11 +44,17 @@ def effective_radius(
         return jnp.sum(commutators**2), jnp.sum(jz**2)
 
     above, below = jax.lax.map(squared_norms, jnp.arange(num_probes), batch_size=batch_size)
-    squared = jnp.sum(above) / jnp.sum(below)
+    norm = jnp.where(jnp.all(above + below == 0), 1, jnp.mean(below))
+    squared = jnp.mean(above) / norm
     # The ratio's error to first order: that of its residuals.
-    error = jnp.std(above - squared * below, ddof=1) / (float(np.sqrt(num_probes)) * jnp.mean(below))
-    radius = jnp.sqrt(squared)
-    return radius, jnp.where(radius > 0, error / (2 * jnp.where(radius > 0, radius, 1)), 0)
+    error = _root(jnp.var((above - squared * below) / norm, ddof=1) / num_probes)
+    radius = _root(squared)
+    return radius, jnp.where(radius == 0, 0, error / (2 * jnp.where(radius == 0, 1, radius)))
+
+
+def _root(square: Array) -> Array:
+    """Square root, with the derivative 0 at 0."""
+    return jnp.where(square == 0, 0, jnp.sqrt(jnp.where(square == 0, 1, square)))
 
 
 def _coordinates(shape: tuple[int, ...], boundary: str) -> list[np.ndarray]:

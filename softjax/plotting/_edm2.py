@@ -16,8 +16,7 @@ def edm2_figure(dataset: xr.Dataset) -> Figure:
     """One trajectory and the images; lengths, mode responses, normalised dispersion; noise to the left."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(13, 7.6), layout="constrained")
-        random = dataset.attrs["source"] == "random weights"
-        figure.suptitle("EDM2 with RANDOM weights: a smoke test" if random else "EDM2 network", fontsize=12)
+        figure.suptitle(f"EDM2 network: {dataset.sizes['trajectory']} trajectories of Heun's sampler", fontsize=12)
         rows = figure.subfigures(3, 1, height_ratios=(1.1, 1, 2.6))
         assert isinstance(rows, np.ndarray)
         titles = [rf"$\sigma$ = {sigma:.3g}" for sigma in dataset["snapshot_time"].values]

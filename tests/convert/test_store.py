@@ -1,4 +1,5 @@
 import json
+import weakref
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 import softjax as sj
 from softjax.convert import (
     CheckpointError,
+    _store,
     load_module,
     load_network,
     parameter_names,
@@ -194,16 +196,47 @@ def test_parameters_have_readable_names_in_the_order_of_the_leaves(network):
         assert value.shape == leaf.shape, name
 
 
-def test_all_that_does_not_fit_is_named(network):
+@pytest.fixture
+def misfits(network):
     values = parameters(network)
     del values["input.bias"]
-    values |= {"extra": np.zeros(2), "output.kernel": np.zeros((3, 3, 8, 2))}
-    with pytest.raises(CheckpointError) as refused:
-        with_parameters(network, values)
+    return values | {"extra": np.zeros(2), "output.kernel": np.zeros((3, 3, 8, 2))}
+
+
+def assert_misfits_named(message):
     for problem in ("input.bias is missing", "extra is not a parameter", "output.kernel has shape (3, 3, 8, 2)"):
-        assert problem in str(refused.value)
+        assert problem in message
+
+
+def test_all_that_does_not_fit_is_named(network, misfits):
+    with pytest.raises(CheckpointError) as refused:
+        with_parameters(network, misfits)
+    assert_misfits_named(str(refused.value))
     with pytest.raises(CheckpointError, match="and [0-9]+ more"):
         with_parameters(network, {})
+
+
+def test_no_tensor_is_read_of_a_file_that_does_not_fit(tmp_path, misfits, monkeypatch):
+    _store.save_parameters(tmp_path, CONFIG, misfits)
+    monkeypatch.setattr(_store, "_read", lambda _, name: pytest.fail(f"{name} was read"))
+    with pytest.raises(CheckpointError) as refused:
+        load_module(tmp_path)
+    assert_misfits_named(str(refused.value))
+
+
+def test_half_precision_tensors_are_in_memory_one_at_a_time(tmp_path, network, monkeypatch):
+    save_network(tmp_path, network, dtype="float16")
+    read, tensors = _store._read, []
+
+    def watched(path, name):
+        assert sum(tensor() is not None for tensor in tensors) <= 1
+        value = read(path, name)
+        tensors.append(weakref.ref(value))
+        return value
+
+    monkeypatch.setattr(_store, "_read", watched)
+    load_module(tmp_path)
+    assert len(tensors) == len(jax.tree.leaves(network))
 
 
 @pytest.mark.skipif(not X64, reason="float32 files read as double precision")

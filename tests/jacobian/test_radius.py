@@ -95,6 +95,24 @@ def test_a_diagonal_jacobian_does_not_reach_at_all(boundary):
     assert np.isfinite(error)
 
 
+@pytest.mark.parametrize("boundary", ["open", "periodic"])
+def test_a_zero_jacobian_has_no_radius(boundary):
+    def reach(scale):
+        f = lambda x: scale * jnp.roll(x, 1, 0)  # noqa: E731
+        return jnp.stack(effective_radius(f, state((5, 4)), key=jr.key(0), boundary=boundary))
+
+    values, derivatives = jax.jvp(reach, (jnp.zeros((), FLOAT),), (jnp.ones((), FLOAT),))
+    assert np.array_equal(values, [0, 0])
+    assert np.array_equal(derivatives, [0, 0])
+    assert np.array_equal(jax.jacrev(reach)(jnp.zeros((), FLOAT)), [0, 0])
+
+
+def test_a_jacobian_that_is_not_a_number_is_not_zero():
+    radius, error = effective_radius(lambda x: jnp.nan * x, state((5, 4)), key=jr.key(0))
+    assert np.isnan(radius)
+    assert np.isnan(error)
+
+
 def test_batches_of_probes_and_compilation_change_nothing():
     def f(x):
         return jnp.tanh(x * jnp.roll(x, 1, 0))

@@ -25,11 +25,13 @@ from softjax.networks import Classifier, ClassifierConfig, UNet, UNetConfig
 from softjax.training import (
     Classification,
     ClassifierTraining,
+    EDM2Training,
     FashionTraining,
     NoisePrediction,
     Optimisation,
     train,
     train_classifier,
+    train_edm2,
     train_fashion,
 )
 from softjax.training._speed import matmul_rate, operations
@@ -100,7 +102,7 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
     assert about["data"] == "Fashion-MNIST, grey, 200 training images (MIT licence)"
     assert about["epochs"] == 1.0
     assert about["training"]["t_min"] == 0.01
-    assert set(about["validation"]) == {"0.001 to 0.01", "0.01 to 0.1", "0.1 to 1", "1 to 6", "all t"}
+    assert set(about["validation"]) == {"0.01 to 0.1", "0.1 to 1", "1 to 6", "all t"}
     assert all(0 < losses[0] < 2 for losses in about["validation"].values())
     field, checkpoint = load_network(folder, label=3), load_file(tmp_path / "checkpoint.safetensors")
     kept = load_file(folder / "weights.safetensors")["input.kernel"]
@@ -124,6 +126,28 @@ def test_the_judge_of_samples_is_stored_with_its_accuracy(sample, tmp_path):
     assert read_description(folder)["process"] is None
     assert len(noted) == 1
     assert abs(accuracy(stored, test) - noted[0]) <= 0.02  # stored in half precision
+
+
+@pytest.mark.slow
+@pytest.mark.float32
+def test_a_small_edm2_learns_classes_at_weights_of_unit_size(sample, tmp_path):
+    config = EDM2Training(model_channels=4, channel_mult=(1, 2), optimisation=replace(QUICK, epochs=2))
+    folder = train_edm2(config, tmp_path, folder=FOLDER)
+    description = read_description(folder)
+    losses = description["about"]["validation"]
+    assert description["process"] == {"name": "EDM", "sigma_data": 0.87}
+    assert set(losses) == {"0.01 to 0.1", "0.1 to 1", "1 to 10", "10 to 80", "all sigma"}
+    assert losses["all sigma"][1] < losses["all sigma"][0]
+    kernels = [
+        value
+        for name, value in load_file(tmp_path / "checkpoint.safetensors").items()
+        if "network.input.kernel" in name
+    ]
+    np.testing.assert_allclose(np.mean(np.square(kernels[0]), axis=(0, 1, 2)), 1, rtol=1e-3)
+    field = load_network(folder, label=3)
+    x = jnp.ones((32, 32, 1), FLOAT)
+    others = [load_network(folder, label).denoise(1.0, x) for label in (None, 4)]
+    assert all(float(jnp.max(jnp.abs(field.denoise(1.0, x) - other))) > 1e-5 for other in others)
 
 
 def test_missing_data_are_said_before_anything_is_computed(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from helpers import FLOAT, assert_close
 
 import softjax as sj
-from softjax.training import Classification, NoisePrediction
+from softjax.training import Classification, Denoising, NoisePrediction
 
 pytestmark = pytest.mark.float32
 
@@ -64,6 +64,53 @@ def test_labels_are_dropped_as_often_as_asked():
 
     count = int(jnp.sum(jax.jit(jax.vmap(dropped))(jr.split(KEY, 2000))))
     assert abs(count - 200) < 4 * np.sqrt(2000 * 0.1 * 0.9)
+
+
+class ToyDenoiser:
+    """Denoises to a fraction of x that depends on the label's weights, with an uncertainty of its own."""
+
+    def __call__(self, t, x, label, *, key=None):
+        return x / (1 + t) * (1 + label[2])
+
+    def log_variance(self, t):
+        return jnp.log(t) + 0.3
+
+
+@pytest.mark.parametrize("uncertainty", [True, False])
+@pytest.mark.parametrize("dropout", [0.0, 1.0])
+def test_the_loss_of_edm2_is_the_numpy_one(uncertainty, dropout):
+    objective = Denoising(0.6, -0.4, 1.2, 10, dropout, uncertainty)
+    loss = objective.loss(ToyDenoiser(), T, IMAGE, LABEL, KEY)
+    noise = np.asarray(jr.normal(jr.split(KEY, 3)[0], (5, 6), FLOAT), float)
+    t, image = float(T), np.asarray(IMAGE, float)
+    denoised = (image + t * noise) / (1 + t) * (2 - dropout)
+    weighted = (t**2 + 0.6**2) / (t * 0.6) ** 2 * np.mean((denoised - image) ** 2)
+    u = np.log(t) + 0.3
+    assert_close(loss, weighted * np.exp(-u) + u if uncertainty else weighted, loosen=8)
+
+
+def test_the_best_uncertainty_is_the_logarithm_of_the_weighted_error():
+    """Where u = log(error), the loss is 1 + u and flat in u."""
+    plain = Denoising(0.6, -0.4, 1.2, 10, uncertainty=False).loss(ToyDenoiser(), T, IMAGE, LABEL, KEY)
+    network = ToyDenoiser()
+
+    def loss(u):
+        network.log_variance = lambda t: u
+        return Denoising(0.6, -0.4, 1.2, 10).loss(network, T, IMAGE, LABEL, KEY)
+
+    value, slope = jax.value_and_grad(loss)(jnp.log(plain))
+    assert_close(value, 1 + jnp.log(plain), loosen=8)
+    assert abs(float(slope)) < 1e-5
+
+
+def test_noise_levels_are_log_normal():
+    quantiles = (jnp.arange(2000, dtype=FLOAT) + 0.5) / 2000
+    logs = np.log(np.asarray(Denoising(0.6, -0.4, 1.2, 10).times(quantiles), float))
+    assert logs.mean() == pytest.approx(-0.4, abs=1e-3)
+    assert logs.std() == pytest.approx(1.2, rel=0.01)
+    for sigma_data, deviation in ((0.0, 1.0), (0.5, 0.0)):
+        with pytest.raises(ValueError, match="must be positive"):
+            Denoising(sigma_data, 0.0, deviation, 10)
 
 
 def test_classes_cost_their_cross_entropy_on_shifted_images():

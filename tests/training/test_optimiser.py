@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FLOAT, assert_close
+from helpers import FLOAT
 
 from softjax.training import Optimisation
-from softjax.training._optimiser import averaged, optimiser
+from softjax.training._optimiser import average_exponent, averaged, optimiser
 
 pytestmark = pytest.mark.float32
 
@@ -61,15 +61,35 @@ def test_steps_are_those_of_adamw_on_clipped_gradients():
         np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
-def test_average_of_the_weights_is_the_numpy_one():
-    average, path, keep = RNG.normal(size=3), RNG.normal(size=(16, 3)), 0.0
-    result = jnp.asarray(average, FLOAT)
-    for n, weights in enumerate(path):
-        result = averaged(result, jnp.asarray(weights, FLOAT), jnp.asarray(n, jnp.int32), 0.6)
-        keep = min(0.6, (1 + n) / (10 + n))
-        average = keep * average + (1 - keep) * weights
-    assert_close(result, average, loosen=4)
-    assert keep == 0.6  # the last steps forget at the asked rate
+def profile(width, num_steps):
+    """How much the weights of every step count in the average after the last one."""
+    exponent = average_exponent(width)
+
+    def step(average, n):
+        now = jax.nn.one_hot(n, num_steps, dtype=FLOAT)
+        return averaged(average, now, n, exponent), None
+
+    return np.asarray(jax.lax.scan(step, jnp.full(num_steps, 7.0, FLOAT), jnp.arange(num_steps))[0], float)
+
+
+@pytest.mark.parametrize("width", [0.05, 0.1, 0.2])
+def test_the_average_is_a_power_of_the_step_of_the_asked_width(width):
+    counts, steps = profile(width, 2000), np.arange(2000) / 2000
+    assert counts.sum() == pytest.approx(1, abs=1e-4)  # what it started from is forgotten
+    mean = np.sum(counts * steps)
+    assert np.sqrt(np.sum(counts * (steps - mean) ** 2)) == pytest.approx(width, rel=0.01)
+    powers = steps ** average_exponent(width)
+    np.testing.assert_allclose(counts[200:], (powers / powers.sum())[200:], rtol=0.2)
+
+
+def test_width_zero_keeps_the_last_weights():
+    np.testing.assert_array_equal(profile(0.0, 5), [0, 0, 0, 0, 1])
+
+
+def test_exponents_are_those_of_edm2():
+    """The two examples that its authors give."""
+    assert average_exponent(0.05) == pytest.approx(16.97, abs=0.01)
+    assert average_exponent(0.1) == pytest.approx(6.94, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,7 @@ def test_constraints_hold_after_every_step():
     def constrain(network):
         return jax.tree.map(lambda leaf: jnp.clip(leaf, -0.01, 0.01), network)
 
-    config = replace(CONFIG, average_decay=0.0, learning_rate=1.0)
+    config = replace(CONFIG, average_width=0.0, learning_rate=1.0)
     average, _ = train(OBJECTIVE, constrain(toy()), data(), config, key=KEY, constrain=constrain)
     assert all(float(jnp.max(jnp.abs(leaf))) <= 0.01 for leaf in jax.tree.leaves(average))
 

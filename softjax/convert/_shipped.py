@@ -1,0 +1,16 @@
+"""The networks that come with softjax."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from softjax._checks import require_option
+
+
+def shipped(name: str) -> Path:
+    """Folder of a network that ships, for `load_network` and `load_module`.
+
+    Raises `ValueError` for an unknown name, and says which there are.
+    """
+    weights = Path(str(files("softjax") / "weights"))
+    require_option("name", name, sorted(folder.name for folder in weights.iterdir() if folder.is_dir()))
+    return weights / name

@@ -1,0 +1,122 @@
+r"""Guidance of one field by another, at all noise levels or in a pulse (theory.md section 7; App. F)."""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from softjax._checks import concrete, require, require_option, require_positive
+from softjax._types import Array, ArrayLike, Configuration, Float, Time, Times
+from softjax.fields._base import AbstractField
+from softjax.processes import AbstractProcess
+
+Edges = Literal["sharp", "smooth"]
+EDGES = ("sharp", "smooth")
+
+
+class Pulse(eqx.Module):
+    r"""Guidance weight of `pulse`: 1 everywhere but near `center`, where it is `strength`.
+
+    Its dose is the integral of $w - 1$ over $\ln\sigma$, (strength - 1) width for both kinds of edges.
+    """
+
+    center: Array
+    """Noise level in the middle, units of the data."""
+    width: Array
+    """Extent in ln sigma: all of it with sharp edges, at half of the height with smooth ones."""
+    strength: Array
+    """Largest weight."""
+    edges: Edges = eqx.field(static=True)
+
+    def __call__(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
+        """The weight at these noise levels."""
+        return 1 + (self.strength.astype(sigma.dtype) - 1) * self.shape(sigma)
+
+    def shape(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
+        """The pulse with height 1 above 0."""
+        center, width = self.center.astype(sigma.dtype), self.width.astype(sigma.dtype)
+        distance = jnp.abs(jnp.log(sigma / center)) / width
+        if self.edges == "sharp":
+            return (distance <= 0.5).astype(sigma.dtype)
+        return jnp.where(distance < 1, 0.5 + 0.5 * jnp.cos(math.pi * jnp.minimum(distance, 1)), 0)
+
+    def with_dose(self, dose: ArrayLike, ts: Times) -> "Pulse":
+        r"""The pulse with the strength that gives it `dose` on the levels `ts` of a sampler.
+
+        Every positive level stands for half of the intervals of $\ln\sigma$ beside it. So pulses that the grid
+        samples coarsely, or that reach beyond its ends, act as much as others. Raises `ValueError` for a pulse that
+        contains no level.
+        """
+        area = jnp.sum(self.shape(ts) * log_intervals(ts), where=ts > 0)
+        known = concrete(area)
+        require(known is None or bool(known > 0), "this pulse contains no noise level of ts: widen it.")
+        return eqx.tree_at(lambda p: p.strength, self, 1 + jnp.asarray(dose, area.dtype) / area)
+
+
+def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges = "sharp") -> Pulse:
+    r"""A guidance weight that acts in a window of $\ln\sigma$ only (theory.md section 7; App. F.4).
+
+    With "sharp" edges it is `strength` where $|\ln\sigma - \ln\mathrm{center}| \le \mathrm{width}/2$ and 1 elsewhere;
+    with "smooth" ones a raised cosine of the same dose, twice as wide at its foot. `center` is a noise level in units
+    of the data; an infinite width is constant guidance. Raises `ValueError` for a center or width that is not positive.
+    """
+    require_option("edges", edges, EDGES)
+    require_positive("center", center)
+    require_positive("width", width)
+    return Pulse(jnp.asarray(center, float), jnp.asarray(width, float), jnp.asarray(strength, float), edges)
+
+
+def log_intervals(ts: Times) -> Float[Array, " times"]:
+    """Share of ln sigma that every level of a decreasing grid stands for, 0 where a level is 0."""
+    logs = jnp.log(jnp.where(ts > 0, ts, 1))
+    steps = jnp.where(ts[1:] > 0, logs[:-1] - logs[1:], 0)
+    return 0.5 * (jnp.pad(steps, (0, 1)) + jnp.pad(steps, (1, 0)))
+
+
+class GuidedField(AbstractField):
+    r"""A field pushed away from another, $D = D_g + w (D_c - D_g)$ (theory.md section 7).
+
+    `field` gives $D_c$ and `guide` $D_g$: for classifier-free guidance the same conditional network without its label,
+    for autoguidance a worse network. `weight` w is a number, or a function of the noise level $\sigma/\alpha$ in units
+    of the data such as a `pulse`; 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a
+    `jax.vmap` runs over weights). Raises `ValueError` for fields of different processes.
+    """
+
+    field: AbstractField
+    guide: AbstractField
+    weight: Array | Callable[[Array], Any]
+
+    def __init__(self, field: AbstractField, guide: AbstractField, weight: ArrayLike | Callable[[Array], Any]):
+        _require_same_process(field.process, guide.process)
+        self.field = field
+        self.guide = guide
+        self.weight = weight if callable(weight) else jnp.asarray(weight, float)
+
+    @property
+    def process(self) -> AbstractProcess:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of both fields."""
+        return self.field.process
+
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Guided posterior mean, shape of `x`."""
+        sigma = jnp.asarray(self.process.sigma(t) / self.process.alpha(t), x.dtype)
+        weight = self.weight(sigma) if callable(self.weight) else self.weight.astype(x.dtype)
+        denoised = self.field.denoise(t, x)
+
+        def guided() -> Configuration:
+            other = self.guide.denoise(t, x)
+            return other + weight * (denoised - other)
+
+        return jax.lax.cond(weight == 1, lambda: denoised, guided)
+
+
+def _require_same_process(ours: AbstractProcess, theirs: AbstractProcess) -> None:
+    """Refuses two processes that are known to differ."""
+    (leaves, kind), (others, other_kind) = (jax.tree.flatten(process) for process in (ours, theirs))
+    known = [(concrete(a), concrete(b)) for a, b in zip(leaves, others, strict=False)]
+    same = kind == other_kind and all(a is None or b is None or np.array_equal(a, b) for a, b in known)
+    require(same, f"field and guide must have the same process, got {ours} and {theirs}.")
