@@ -89,6 +89,10 @@ def train(
     """
     steps_per_epoch = len(data.images) // config.batch_size
     require(steps_per_epoch >= 1, f"batch_size {config.batch_size} exceeds the {len(data.images)} images.")
+    require(
+        config.batch_size % jax.device_count() == 0,
+        f"batch_size {config.batch_size} must be a multiple of the {jax.device_count()} devices.",
+    )
     num_steps = config.epochs * steps_per_epoch
     transformation = optimiser(config, num_steps)
     key_order, key_noise = jr.split(key)

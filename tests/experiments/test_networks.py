@@ -12,7 +12,7 @@ from flax import nnx
 from helpers import assert_close
 
 import softjax as sj
-from softjax.convert import CheckpointError, load_network, save_network
+from softjax.convert import CheckpointError, load_network, read_description, save_network, shipped
 from softjax.experiments import edm2, fashion, locality
 from softjax.experiments.configs import (
     EDM2Config,
@@ -193,10 +193,10 @@ def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_pa
 
 
 @pytest.mark.slow
-def test_edm2_without_weights_says_that_it_is_random():
-    data = edm2.run(replace(SAMPLER, num_trajectories=1))
-    assert data.attrs["source"] == "random weights"
-    assert "RANDOM" in edm2.figure(data).get_suptitle()
+def test_edm2_takes_the_network_that_ships_by_default():
+    data = edm2.run(replace(SAMPLER, num_trajectories=1, labels=(9,), noise=NoiseGrid(num_steps=3)))
+    assert data.attrs["weights_sha256"] == read_description(shipped("edm2-fashion"))["sha256"]
+    assert data["final_state"].shape == (1, 32, 32, 1)
 
 
 @pytest.mark.slow
@@ -215,10 +215,12 @@ def test_edm2_divides_its_work_to_fit_the_memory(edm2_folder, monkeypatch):
     assert_close(divided["direction_magnitude"].values, whole["direction_magnitude"].values, loosen=100)
 
 
-def test_edm2_refuses_what_it_cannot_do(unet, edm2_folder):
+def test_edm2_refuses_what_it_cannot_do(unet, edm2_folder, tmp_path):
+    free = NetworkConfig(8, 1, label_dim=0, model_channels=8, channel_mult=(1,), num_blocks=1)
+    save_network(tmp_path, EDM2(free, rngs=nnx.Rngs(0)), sj.EDM(0.5), "denoiser")
     with pytest.raises(ValueError, match="is no EDM network"):
         edm2.run(replace(SAMPLER, weights=unet))
     with pytest.raises(ValueError, match=r"labels must lie between 0 and 3, got \(4,\)"):
         edm2.run(replace(SAMPLER, weights=edm2_folder, labels=(4,)))
     with pytest.raises(ValueError, match="unconditional"):
-        edm2.run(replace(SAMPLER, labels=(1,)))
+        edm2.run(replace(SAMPLER, weights=str(tmp_path), labels=(1,)))

@@ -130,7 +130,7 @@ def test_autoguidance_is_by_the_other_network_with_the_label(networks):
     assert set(identity) == {"weights", "guide", "scorer", "num_classes"}
     weight, members = sj.pulse(1.0, 3.0, 6.0), jnp.asarray([5], jnp.int32)
     images, _ = sampler(weight, jnp.asarray([1], jnp.int32), members, jr.key(0))
-    field = sj.GuidedField(*(load_network(networks[name], 1) for name in ("weights", "guide")), weight)
+    field = sj.GuidedField(load_network(networks["weights"], 1), load_network(networks["guide"], 1), weight)
     ts = sj.karras_grid(80.0, 0.002, 6)
     assert_close(images[0], sj.heun(field, ts, key=jr.fold_in(jr.key(0), 5), shape=(8, 8, 1)).x, loosen=1000)
 

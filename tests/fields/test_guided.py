@@ -82,7 +82,7 @@ def test_without_weight_the_guide_is_not_evaluated():
     calls = []
 
     class Counting(sj.AbstractField):
-        process: sj.EDM
+        process: sj.AbstractProcess
 
         def denoise(self, t, x):
             jax.debug.callback(lambda: calls.append(1))
@@ -130,6 +130,6 @@ def test_nonsense_is_refused(without_type_checks):
         with pytest.raises(ValueError, match="must be positive"):
             sj.pulse(center, width, 2.0)
     with pytest.raises(ValueError, match="edges must be one of"):
-        sj.pulse(1.0, 1.0, 2.0, "round")
+        sj.pulse(1.0, 1.0, 2.0, "round")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="contains no noise level"):
         sj.pulse(1000.0, 0.5, 2.0).with_dose(1.0, TS)

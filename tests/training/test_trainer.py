@@ -98,8 +98,8 @@ def test_the_average_follows_the_first_step_at_once():
     config = replace(CONFIG, epochs=1, batch_size=24, cooldown=0.0, warmup_steps=1, weight_decay=0.0)
     average, history = train(OBJECTIVE, toy(), data(), config, key=KEY)
     moved = [(a - b) for a, b in zip(jax.tree.leaves(average), jax.tree.leaves(toy()), strict=True)]
-    for step in moved:  # Adam's first step has the size of the learning rate, and the average takes 0.9 of it
-        np.testing.assert_allclose(np.abs(step), 0.9 * config.learning_rate, rtol=0.01)
+    for step in moved:  # Adam's first step has the size of the learning rate, and the average is its end
+        np.testing.assert_allclose(np.abs(step), config.learning_rate, rtol=0.01)
     assert history["loss"].shape == (1,)
 
 
@@ -115,6 +115,12 @@ def test_resuming_repeats_the_uninterrupted_training(stopped, uninterrupted):
     assert_same(average, uninterrupted[0])
     again, _ = resumed(stopped)  # nothing is left to do
     assert_same(again, average)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: 3)
+    with pytest.raises(ValueError, match="batch_size 8 must be a multiple of the 3 devices"):
+        train(OBJECTIVE, toy(), data(), CONFIG, key=KEY)
 
 
 def load_history(path):
