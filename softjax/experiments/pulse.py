@@ -7,12 +7,10 @@ of equal dose whose centres cover all noise levels.
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import matplotlib.figure
@@ -20,25 +18,24 @@ import numpy as np
 import xarray as xr
 
 from softjax._checks import require
-from softjax._types import Array, Float, Int, PRNGKeyArray, Times
+from softjax._types import Array, PRNGKeyArray
 from softjax.analysis import PairedDifference, paired_difference
 from softjax.convert import load_network, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES
 from softjax.dynamics import heun
 from softjax.experiments import edm2
 from softjax.experiments._ensemble import Progress, provenance
-from softjax.experiments._judge import Judge, Scores, load_judge
+from softjax.experiments._guidance import CONDITIONS, Conditions, Sampler
+from softjax.experiments._judge import load_judge
 from softjax.experiments._store import TrajectoryStore
 from softjax.experiments._summary import Row
 from softjax.experiments.configs import EDM2Config, PulseConfig
-from softjax.fields import GuidedField, NetworkField, Pulse, pulse
+from softjax.fields import NetworkField, Pulse
 from softjax.plotting import pulse_figure
 from softjax.processes import EDM, karras_grid
 
 Config = PulseConfig
-CONDITIONS = ("none", "constant", "critical", "random")
-"""Guidance weights: 1, a constant, a pulse at the critical noise level, an equal pulse at a random one."""
-_CRITICAL, _RANDOM = 2, 3
+_PULSES = (CONDITIONS.index("critical"), CONDITIONS.index("random"))
 _NUM_STATES = 10  # noise levels at which the trajectories of the figure are shown, as in App. F.9
 _SCORES = {
     "probability": "probability of the class that was asked for",
@@ -47,46 +44,14 @@ _SCORES = {
 }
 
 
-class Sampler(eqx.Module):
-    """Draws images of given classes under a guidance weight, and judges them."""
-
-    field: NetworkField
-    guide: NetworkField
-    judge: Judge
-    ts: Times
-    shape: tuple[int, ...] = eqx.field(static=True)
-    guide_sees_label: bool = eqx.field(static=True)
-
-    def guided(self, weight: Pulse, label: Int[Array, ""]) -> GuidedField:
-        """The field of one class."""
-        guide = _labelled(self.guide, label) if self.guide_sees_label else self.guide
-        return GuidedField(_labelled(self.field, label), guide, weight)
-
-    @eqx.filter_jit
-    def __call__(
-        self, weight: Pulse, labels: Int[Array, " n"], members: Int[Array, " n"], key: PRNGKeyArray
-    ) -> tuple[Array, Scores]:
-        """Images (n, h, w, channels) and their scores.
-
-        Member i starts from `jax.random.fold_in(key, i)`; `weight` is one pulse for all, or has a leading axis n.
-        """
-
-        def one(weight: Pulse, label: Array, member: Array) -> Array:
-            field = self.guided(weight, label)
-            return heun(field, self.ts, key=jr.fold_in(key, member), shape=self.shape).x
-
-        images = jax.vmap(one, (0 if weight.center.ndim else None, 0, 0))(weight, labels, members)
-        return images, self.judge.scores(images, labels)
-
-
 def run(config: Config | None = None, path: Path | None = None, progress: Progress | None = None) -> xr.Dataset:
     """Scores of every trial under every condition; resumes what is stored in `path`, memory if None.
 
-    Dimensions: trajectory (a trial; its class is `label`), condition (those of `CONDITIONS`) and center (of the pulses
-    of equal dose). `probability`, `logit` and `top1` have (trajectory, condition), with curve_ before their names
-    (trajectory, center). The unguided trajectories stand beside `path`, in unguided.zarr. `progress` is called with
-    numbers of trajectories, first of these, then of the trials. Raises `ValueError` for networks without classes and
-    for a guide or judge that does not fit.
+    Dimensions: trajectory (a trial, of class `trial_class`), condition (those of `CONDITIONS`) and center (of the
+    pulses of equal dose). `probability`, `logit` and `top1` have (trajectory, condition), with curve_ before their
+    names (trajectory, center). The unguided trajectories stand beside `path`, in unguided.zarr. `progress` is called
+    with numbers of trajectories, first of these, then of the trials. Raises `ValueError` for networks without classes
+    and for a guide or judge that does not fit.
     """
     config = config or Config()
     require(config.num_trials >= 2, f"num_trials must be at least 2, got {config.num_trials}.")
@@ -141,36 +106,6 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     ]
 
 
-class Conditions:
-    """The guidance weights of all conditions."""
-
-    def __init__(self, config: Config, ts: Times, critical: float, key: PRNGKeyArray):
-        self.config, self.ts, self.key = config, ts, key
-        self.critical = pulse(critical, config.width, config.strength, config.edges)
-        self.dose = (config.strength - 1) * config.width
-        self.centers = np.geomspace(config.noise.sigma_max, config.noise.sigma_min, config.num_centers)
-
-    def random_centers(self, members: np.ndarray) -> Float[Array, " n"]:
-        """Noise levels of the random pulses of some trials, log-uniform over the sampled range."""
-        keys = jax.vmap(lambda member: jr.fold_in(self.key, member))(jnp.asarray(members))
-        low, high = np.log([self.config.noise.sigma_min, self.config.noise.sigma_max])
-        return jnp.exp(jax.vmap(lambda key: jr.uniform(key, (), minval=low, maxval=high))(keys))
-
-    def of(self, members: np.ndarray) -> Iterator[Pulse]:
-        """The weights in the order of `CONDITIONS`: one for all trials, or one for each."""
-        constant = pulse(1.0, np.inf, 1.0)
-        yield constant
-        yield constant.with_dose(self.dose, self.ts)
-        yield self.critical
-        same = [jnp.full(members.size, float(value)) for value in (self.config.width, self.config.strength)]
-        yield Pulse(self.random_centers(members), same[0], same[1], self.config.edges)
-
-    def of_curve(self) -> Iterator[Pulse]:
-        """Smooth pulses of equal dose at the centres of the curve."""
-        for center in self.centers:
-            yield pulse(center, self.config.width, self.config.strength, "smooth").with_dose(self.dose, self.ts)
-
-
 def _run_chunk(
     store: TrajectoryStore,
     sampler: Sampler,
@@ -185,7 +120,7 @@ def _run_chunk(
     drawn = [sampler(weight, *trials) for weight in conditions.of(members)]
     curve = [sampler(weight, *trials)[1] for weight in conditions.of_curve()]
     images = np.stack([np.asarray(image) for image, _ in drawn], axis=1)
-    require_finite_images(images)
+    _require_finite(images)
     values = {"final_state": images, "random_center": np.asarray(conditions.random_centers(members))}
     for name in _SCORES:
         values[name] = np.stack([getattr(scores, name) for _, scores in drawn], axis=1)
@@ -194,7 +129,7 @@ def _run_chunk(
         store.write(int(index), {name: value[row] for name, value in values.items()})
 
 
-def require_finite_images(images: np.ndarray) -> None:
+def _require_finite(images: np.ndarray) -> None:
     """Refuses images that guidance has driven to infinity."""
     if not np.all(np.isfinite(images)):
         raise FloatingPointError("guided images became infinite; take a smaller strength or more steps.")
@@ -265,10 +200,6 @@ def _critical_level(
     return {"sigma": row.value, "low": row.interval[0], "high": row.interval[1]}
 
 
-def _labelled(field: NetworkField, label: Int[Array, ""]) -> NetworkField:
-    return NetworkField(field.network, field.process, field.prediction, label)
-
-
 @eqx.filter_jit
 def _path(sampler: Sampler, weight: Pulse, label: Array, key: PRNGKeyArray) -> Array:
     """States (times, h, w, channels) of one trial on the positive noise levels."""
@@ -329,7 +260,7 @@ def _template(sampler: Sampler, config: Config) -> xr.Dataset:
 
 def _difference(dataset: xr.Dataset, name: str) -> PairedDifference:
     """Critical against random pulse, groups in the order of the classes."""
-    first, second = (_by_class(dataset, dataset[name].values[:, index]) for index in (_CRITICAL, _RANDOM))
+    first, second = (_by_class(dataset, dataset[name].values[:, index]) for index in _PULSES)
     return paired_difference(jnp.asarray(first), jnp.asarray(second), key=jr.key(0))
 
 

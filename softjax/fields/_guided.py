@@ -89,17 +89,14 @@ class GuidedField(AbstractField):
     field: AbstractField
     guide: AbstractField
     weight: Array | Callable[[Array], Any]
+    process: AbstractProcess
 
     def __init__(self, field: AbstractField, guide: AbstractField, weight: ArrayLike | Callable[[Array], Any]):
         _require_same_process(field.process, guide.process)
         self.field = field
         self.guide = guide
+        self.process = field.process
         self.weight = weight if callable(weight) else jnp.asarray(weight, float)
-
-    @property
-    def process(self) -> AbstractProcess:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """That of both fields."""
-        return self.field.process
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Guided posterior mean, shape of `x`."""
