@@ -66,6 +66,8 @@ def _run(command: Experiment) -> None:
     for suffix in ("png", "pdf"):
         figure.savefig(out / f"{name}.{suffix}")
     _print_table(rows, dataset.attrs["device"])
+    if hasattr(experiment, "findings"):
+        print(experiment.findings(dataset))
     print(f"Figure {out / name}.png (and .pdf), data {_data(command)}")
 
 

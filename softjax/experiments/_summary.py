@@ -53,7 +53,7 @@ def growth_row(dataset: xr.Dataset) -> Row:
     """Time at which the pattern's correlation length grows fastest."""
     lengths = dataset["correlation_length"]
     growth = -log_derivative(jnp.asarray(dataset["time"].values), jnp.asarray(lengths.values))
-    return peak_row("peak of -dxi/dlog t", dataset, lengths.copy(data=np.asarray(growth)))
+    return peak_row("fastest growth of xi, -dxi/dlog t", dataset, lengths.copy(data=np.asarray(growth)))
 
 
 def cost_rows(dataset: xr.Dataset) -> list[Row]:

@@ -37,6 +37,7 @@ from softjax.processes import EDM, karras_grid
 Config = PulseConfig
 _PULSES = (CONDITIONS.index("critical"), CONDITIONS.index("random"))
 _NUM_STATES = 10  # noise levels at which the trajectories of the figure are shown, as in App. F.9
+_PROBABILITY, _SIGMA_C, _BEST = "target probability", "sigma_c, peak of median xi_eq", "best centre at equal dose"
 _SCORES = {
     "probability": "probability of the class that was asked for",
     "logit": "logit of the class that was asked for",
@@ -89,7 +90,7 @@ def figure(dataset: xr.Dataset) -> matplotlib.figure.Figure:
 def summary(dataset: xr.Dataset) -> list[Row]:
     """Critical against random pulse with paired intervals, overall and by class; the curve's best centre."""
     rows = []
-    for name, text in (("probability", "target probability"), ("logit", "target logit"), ("top1", "top-1 fraction")):
+    for name, text in (("probability", _PROBABILITY), ("logit", "target logit"), ("top1", "top-1 fraction")):
         means = dataset[name].mean("trajectory").values
         difference = _difference(dataset, name)
         also = (*zip(CONDITIONS, map(float, means), strict=True), ("p", float(difference.p_value)))
@@ -99,11 +100,27 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     sigma = (float(dataset.attrs["critical_low"]), float(dataset.attrs["critical_high"]))
     return [
         *rows,
-        Row("sigma_c, peak of median xi_eq", float(dataset.attrs["critical_sigma"]), "sigma", sigma),
-        Row("best centre at equal dose", best, "sigma", interval),
+        Row(_SIGMA_C, float(dataset.attrs["critical_sigma"]), "sigma", sigma),
+        Row(_BEST, best, "sigma", interval),
         Row("trials", float(dataset.sizes["trajectory"]), ""),
         Row("run time", float(dataset.attrs.get("run_time_s", np.nan)), "s"),
     ]
+
+
+def findings(dataset: xr.Dataset) -> str:
+    """What was found, in words: whether the critical pulse wins, and where guidance acts most."""
+    rows = {row.name: row for row in summary(dataset)}
+    gain, sigma, best = (rows[name] for name in (f"{_PROBABILITY}: critical - random", _SIGMA_C, _BEST))
+    assert gain.interval is not None
+    low, high = gain.interval
+    verdict = "more than" if low > 0 else "less than" if high < 0 else "neither more nor less, within the error, than"
+    also = dict(gain.also)
+    return (
+        f"A pulse at sigma_c = {sigma.text} raises the mean target probability from {also['none']:.3f} to "
+        f"{also['critical']:.3f}, an equal one at a random level to {also['random']:.3f}: {verdict} the random one "
+        f"(difference {gain.text}, p = {also['p']:.2g}). At equal dose a pulse acts most at sigma = {best.text}, "
+        f"constant guidance reaches {also['constant']:.3f}."
+    )
 
 
 def _run_chunk(

@@ -100,7 +100,7 @@ class GuidedField(AbstractField):
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Guided posterior mean, shape of `x`."""
-        sigma = jnp.asarray(self.process.sigma(t) / self.process.alpha(t), x.dtype)
+        sigma = jnp.asarray(self.process.noise_to_signal(t), x.dtype)
         weight = self.weight(sigma) if callable(self.weight) else self.weight.astype(x.dtype)
         denoised = self.field.denoise(t, x)
 

@@ -140,5 +140,5 @@ def _critical_lines(axis: Axes, dataset: xr.Dataset) -> None:
 def peak_time(dataset: xr.Dataset) -> float:
     """Where the median equilibrium length is largest, above the time below which it is not looked for."""
     ts = dataset["time"].values
-    ts = ts[ts >= dataset.attrs.get("lowestpeak_time", 0.0)]
+    ts = ts[ts >= dataset.attrs.get("lowest_peak_time", 0.0)]
     return float(ts[np.median(dataset["equilibrium_length"].values[:, : ts.size], axis=0).argmax()])

@@ -24,6 +24,7 @@ from softjax.experiments.configs import (
 )
 from softjax.networks import EDM2, UNet, UNetConfig
 from softjax.networks import EDM2Config as NetworkConfig
+from softjax.plotting._overview import peak_time
 
 FASHION = FashionConfig(
     grid_size=8,
@@ -190,6 +191,17 @@ def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_pa
     assert_close(data["direction_magnitude"].values[2, 2, 3], jnp.linalg.norm(jv), loosen=100)
     assert len(edm2.figure(data).subfigs) == 3
     assert {row.units for row in edm2.summary(data)[:2]} == {"sigma"}
+    assert edm2.summary(data)[0].text in edm2.findings(data)
+
+
+def test_figures_mark_the_peak_that_the_summary_names(fashion_run):
+    """Below the lowest time that counts, single pixels carry the response: a larger peak there is none."""
+    data = fashion_run[0].copy(deep=True)
+    ts = data["time"].values
+    data["equilibrium_length"][:] = np.where(ts < fashion.LOWEST_PEAK, 9.0, np.exp(-(np.log(ts / 1.0) ** 2)))
+    named = fashion.summary(data)[0].value
+    assert named > fashion.LOWEST_PEAK
+    assert peak_time(data) == ts[np.argmin(np.abs(np.log(ts / named)))]
 
 
 @pytest.mark.slow

@@ -147,6 +147,14 @@ def test_it_draws_and_sums_up(measured):
     assert rows["trials"].value == 6
 
 
+@pytest.mark.parametrize(("effect", "verdict"), [(0.5, ": more than"), (-0.5, ": less than"), (0.0, "neither more")])
+def test_the_verdict_is_that_of_the_interval(measured, effect, verdict):
+    data = measured[0].copy(deep=True)
+    noise = 0.01 * np.random.default_rng(0).normal(size=6)
+    data["probability"][:, 2] = data["probability"][:, 3] + effect + noise - noise.mean()
+    assert verdict in pulse.findings(data)
+
+
 def test_what_does_not_fit_is_refused(networks, tmp_path):
     config = replace(CONFIG, **networks)
     with pytest.raises(ValueError, match="no class-conditional EDM network"):

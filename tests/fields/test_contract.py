@@ -67,13 +67,18 @@ def network(process, dtype):
     return sj.NetworkField(jax.tree_util.Partial(denoised, weights, process), process, "denoiser")
 
 
+def guided(process, dtype):
+    weight = sj.pulse(sj.VP().noise_to_signal(T), 1.0, 3.0, "smooth")
+    return sj.GuidedField(gaussian(process, dtype), local(process, dtype), weight)
+
+
 def denoised(network, process, t, x):
     """By a network that sees noise-to-signal ratio and undamped signal, hence the same on every process."""
     return network(process.noise_to_signal(t), x / process.alpha(t))
 
 
 EVIDENCE_FIELDS = [patch, uneven_patch, empirical, streamed, two_patterns]
-FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network]
+FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network, guided]
 CONTRACT = pytest.mark.parametrize("make", FIELDS, ids=lambda make: make.__name__)
 
 
