@@ -196,7 +196,7 @@ class EDM2Config:
 
     weights: str | None = None
     """Folder of a network, as `softjax convert` writes it; None takes the small one that ships."""
-    num_trajectories: int = 8
+    num_trajectories: int = 20
     """Independent trajectories, of the classes `labels` in turn."""
     labels: tuple[int, ...] = ()
     """Classes of a conditional network; empty takes 0, 1, 2 and so on."""
@@ -210,7 +210,7 @@ class EDM2Config:
     @classmethod
     def quick(cls) -> "EDM2Config":
         """A small version for a first look."""
-        return cls(num_trajectories=4, noise=NoiseGrid(num_steps=16), probe=Probe(max_shell=4))
+        return cls(num_trajectories=10, noise=NoiseGrid(num_steps=16), probe=Probe(max_shell=4))
 
 
 @dataclass(frozen=True)
