@@ -16,7 +16,7 @@ from softjax.convert import load_module, load_network, shipped
 SHIRT = 6
 field, null = (load_network(shipped("edm2-fashion"), label) for label in (SHIRT, None))
 classifier = load_module(shipped("classifier-grey"))
-ts = sj.karras_grid(sigma_max=80.0, sigma_min=0.01, num_steps=16)
+ts = sj.karras_grid(sigma_max=80.0, sigma_min=0.01, num_steps=12)
 
 
 @jax.jit
@@ -28,7 +28,7 @@ def draw(weight):
     return images, jax.nn.softmax(logits)[:, SHIRT].mean()
 
 
-centers = np.geomspace(80.0, 0.02, 8)
+centers = np.geomspace(50.0, 0.05, 7)
 pulses = [sj.pulse(center, width=1.0, strength=5.0, edges="smooth").with_dose(4.0, ts) for center in centers]
 unguided, probability = draw(sj.pulse(1.0, width=1.0, strength=1.0, edges="smooth"))
 drawn = [draw(pulse) for pulse in pulses]

@@ -38,7 +38,7 @@ def path(field, ts=TS, shape=(8, 8)):
 
 
 def test_a_weight_of_one_is_no_guide_bit_for_bit():
-    for weight in (1.0, sj.pulse(1.0, np.inf, 1.0), sj.pulse(1.0, 0.5, 1.0)):
+    for weight in (1.0, sj.pulse(1.0, 0.5, 1.0)):
         np.testing.assert_array_equal(path(sj.GuidedField(FIELD, GUIDE, weight)), path(FIELD))
     assert np.max(np.abs(path(FIELD) - path(GUIDE))) > 0.1
 
@@ -49,8 +49,8 @@ def test_a_weight_of_zero_is_the_guide():
 
 def test_a_pulse_that_is_wider_than_the_grid_is_constant_guidance():
     constant = path(sj.GuidedField(FIELD, GUIDE, 2.5))
-    for width in (60.0, np.inf):
-        assert_close(path(sj.GuidedField(FIELD, GUIDE, sj.pulse(0.3, width, 2.5))), constant, loosen=100)
+    wide = sj.pulse(0.3, 60.0, 2.5)
+    assert_close(path(sj.GuidedField(FIELD, GUIDE, wide)), constant, loosen=100)
     short = path(sj.GuidedField(FIELD, GUIDE, sj.pulse(0.3, 1.0, 2.5)))
     before = np.asarray(TS) > 0.3 * np.exp(0.5)
     np.testing.assert_array_equal(short[before], path(FIELD)[before])
