@@ -30,9 +30,8 @@ demo: .venv/.runtime  ## the first two figures, into results/
 	$(BIN)/softjax empirical --out results/empirical
 	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
 
-# Double precision checks the mathematics, compiled in a quarter less time; single precision runs what users run.
 test: lint types  ## everything that must pass: lint, types, tests in both precisions
-	XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist loadfile -m "float32 and not slow"
 
 lint: .venv/.test  ## ruff: rules and formatting
