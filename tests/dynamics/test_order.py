@@ -60,7 +60,7 @@ def end(replace_noise):
 FIRST, THREE_HALVES = (0.9, 1.1), (1.4, 1.9)
 
 
-@pytest.mark.float32
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("process", "solver", "engine", "window"),
     [

@@ -37,6 +37,7 @@ def path(field, ts=TS, shape=(8, 8)):
     return np.append(sample.observed, sample.x[None], axis=0)
 
 
+@pytest.mark.slow
 def test_a_weight_of_one_is_no_guide_bit_for_bit():
     for weight in (1.0, sj.pulse(1.0, 0.5, 1.0)):
         np.testing.assert_array_equal(path(sj.GuidedField(FIELD, GUIDE, weight)), path(FIELD))
@@ -47,6 +48,7 @@ def test_a_weight_of_zero_is_the_guide():
     assert_close(path(sj.GuidedField(FIELD, GUIDE, 0.0)), path(GUIDE), loosen=100)
 
 
+@pytest.mark.slow
 def test_a_pulse_that_is_wider_than_the_grid_is_constant_guidance():
     constant = path(sj.GuidedField(FIELD, GUIDE, 2.5))
     wide = sj.pulse(0.3, 60.0, 2.5)

@@ -265,6 +265,7 @@ print(json.dumps([history["loss"].tolist(), average.gain.tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_like_one(uninterrupted):
     environment = os.environ | {
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
