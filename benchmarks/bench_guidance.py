@@ -36,5 +36,5 @@ def bench_guided_sampling_against_none(versus, width):
         lambda strength: draw(sj.Pulse(weight.center, weight.width, strength, "sharp"), null), weight.strength
     )
     peer = compiled(lambda _: draw(None, None), weight.strength)
-    best = round(evaluations / (evaluations + guided), 3)
+    best = round(float(evaluations / (evaluations + guided)), 3)
     versus("guided sampling against none", ours, peer, rounds=3, images=IMAGES, guided=int(guided), best=best)
