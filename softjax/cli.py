@@ -67,7 +67,7 @@ def _run(command: Experiment) -> None:
         figure.savefig(out / f"{name}.{suffix}")
     _print_table(rows, dataset.attrs["device"])
     if hasattr(experiment, "findings"):
-        print(experiment.findings(dataset))
+        print(experiment.findings(dataset, rows))
     print(f"Figure {out / name}.png (and .pdf), data {_data(command)}")
 
 

@@ -84,9 +84,9 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [replace(row, units="sigma") for row in rows] + cost_rows(dataset)
 
 
-def findings(dataset: xr.Dataset) -> str:
+def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     """What was found, in words: where the equilibrium length peaks, and how soft the modes are there."""
-    critical, growth = summary(dataset)[:2]
+    critical, growth = rows[:2]
     there = dataset.sel(time=critical.value, method="nearest")
     softness = (there["magnitude"] * there["time"]).median("trajectory").values
     order = "the lower the shell, the softer" if np.all(np.diff(softness) > 0) else "not in the order of the shells"
@@ -169,11 +169,16 @@ def _labels(config: Config, num_classes: int) -> np.ndarray | None:
         require(not config.labels, f"this network is unconditional, got labels {config.labels}; leave them out.")
         return None
     known = np.asarray(config.labels or range(num_classes))
-    require(
-        bool(np.all((known >= 0) & (known < num_classes))),
-        f"labels must lie between 0 and {num_classes - 1}, got {config.labels}.",
-    )
+    require_classes("labels", known, num_classes)
     return np.resize(known, config.num_trajectories)
+
+
+def require_classes(name: str, classes: np.ndarray, num_classes: int) -> None:
+    """Refuses classes that the network does not have."""
+    require(
+        bool(np.all((classes >= 0) & (classes < num_classes))),
+        f"{name} must lie between 0 and {num_classes - 1}, got {tuple(classes.tolist())}.",
+    )
 
 
 def _fitting(config: Config, plan: Callable[[int | None], HeunFlow], key: PRNGKeyArray) -> tuple[int, HeunFlow]:

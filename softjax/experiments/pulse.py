@@ -89,13 +89,12 @@ def figure(dataset: xr.Dataset) -> matplotlib.figure.Figure:
 
 def summary(dataset: xr.Dataset) -> list[Row]:
     """Critical against random pulse with paired intervals, overall and by class; the curve's best centre."""
-    rows = []
+    rows, differences = [], {name: _difference(dataset, name) for name in _SCORES}
     for name, text in (("probability", _PROBABILITY), ("logit", "target logit"), ("top1", "top-1 fraction")):
-        means = dataset[name].mean("trajectory").values
-        difference = _difference(dataset, name)
+        means, difference = dataset[name].mean("trajectory").values, differences[name]
         also = (*zip(CONDITIONS, map(float, means), strict=True), ("p", float(difference.p_value)))
         rows.append(Row(f"{text}: critical - random", float(difference.mean), "", _pair(difference.interval), also))
-    rows += _class_rows(dataset)
+    rows += _class_rows(dataset, differences)
     best, interval = _best_center(dataset)
     sigma = (float(dataset.attrs["critical_low"]), float(dataset.attrs["critical_high"]))
     return [
@@ -107,10 +106,11 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     ]
 
 
-def findings(dataset: xr.Dataset) -> str:
-    """What was found, in words: whether the critical pulse wins, and where guidance acts most."""
-    rows = {row.name: row for row in summary(dataset)}
-    gain, sigma, best = (rows[name] for name in (f"{_PROBABILITY}: critical - random", _SIGMA_C, _BEST))
+def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
+    """What the summary's rows say in words: whether the critical pulse wins, and where guidance acts most."""
+    del dataset  # all is in the rows
+    by_name = {row.name: row for row in rows}
+    gain, sigma, best = (by_name[name] for name in (f"{_PROBABILITY}: critical - random", _SIGMA_C, _BEST))
     assert gain.interval is not None
     low, high = gain.interval
     verdict = "more than" if low > 0 else "less than" if high < 0 else "neither more nor less, within the error, than"
@@ -186,10 +186,7 @@ def _classes(config: Config, num_classes: int) -> np.ndarray:
     """The classes that are drawn."""
     known = np.asarray(config.classes or range(min(num_classes, 10)))
     require(np.unique(known).size == known.size, f"classes must differ, got {config.classes}.")
-    require(
-        bool(np.all((known >= 0) & (known < num_classes))),
-        f"classes must lie between 0 and {num_classes - 1}, got {config.classes}.",
-    )
+    edm2.require_classes("classes", known, num_classes)
     return known
 
 
@@ -288,11 +285,10 @@ def _by_class(dataset: xr.Dataset, values: np.ndarray) -> np.ndarray:
     return np.swapaxes(whole.reshape(-1, count, *values.shape[1:]), 0, 1)
 
 
-def _class_rows(dataset: xr.Dataset) -> list[Row]:
+def _class_rows(dataset: xr.Dataset, differences: dict[str, PairedDifference]) -> list[Row]:
     """One row for each class and score."""
     names, rows = str(dataset.attrs["class_names"]).split("|"), []
-    for name in _SCORES:
-        difference = _difference(dataset, name)
+    for name, difference in differences.items():
         means = _by_class(dataset, dataset[name].values).mean(1)
         for group, row in enumerate(means):
             also = tuple(zip(CONDITIONS, map(float, row), strict=True))

@@ -190,8 +190,9 @@ def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_pa
     jv = jax.jvp(lambda x: (field.denoise(t, x) - x) / t, (x,), (v,))[1]
     assert_close(data["direction_magnitude"].values[2, 2, 3], jnp.linalg.norm(jv), loosen=100)
     assert len(edm2.figure(data).subfigs) == 3
-    assert {row.units for row in edm2.summary(data)[:2]} == {"sigma"}
-    assert edm2.summary(data)[0].text in edm2.findings(data)
+    rows = edm2.summary(data)
+    assert {row.units for row in rows[:2]} == {"sigma"}
+    assert rows[0].text in edm2.findings(data, rows)
 
 
 def test_figures_mark_the_peak_that_the_summary_names(fashion_run):

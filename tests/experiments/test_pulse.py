@@ -152,7 +152,7 @@ def test_the_verdict_is_that_of_the_interval(measured, effect, verdict):
     data = measured[0].copy(deep=True)
     noise = 0.01 * np.random.default_rng(0).normal(size=6)
     data["probability"][:, 2] = data["probability"][:, 3] + effect + noise - noise.mean()
-    assert verdict in pulse.findings(data)
+    assert verdict in pulse.findings(data, pulse.summary(data))
 
 
 def test_what_does_not_fit_is_refused(networks, tmp_path):
