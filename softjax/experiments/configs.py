@@ -160,7 +160,7 @@ class FashionConfig:
     """Trajectories on which they are."""
     seed: int = 0
     """Seed of the random key; it fixes every trajectory."""
-    time: TimeGrid = field(default_factory=TimeGrid)
+    time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=8.0))
     probe: Probe = field(default_factory=Probe)
     integration: Integration = field(default_factory=Integration)
 
@@ -171,7 +171,7 @@ class FashionConfig:
             num_trajectories=4,
             num_equivariance_times=6,
             num_equivariance_states=2,
-            time=TimeGrid(num_steps=100),
+            time=TimeGrid(t_max=8.0, num_steps=100),
             probe=Probe(max_shell=3),
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import jax.random as jr
 import matplotlib.figure
 import numpy as np
@@ -16,13 +17,15 @@ import xarray as xr
 
 from softjax._checks import require
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
-from softjax.convert import load_network, read_description, shipped
+from softjax.convert import load_module, load_network, read_description, shipped
+from softjax.data import FASHION_MNIST_CLASSES
 from softjax.dynamics import reverse_drift, simulate_ensemble
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
 from softjax.experiments.configs import FashionConfig
 from softjax.fields import AbstractField
 from softjax.jacobian import dispersion, effective_radius, mode_leakage
+from softjax.observables import binarize
 from softjax.plotting import Quantity, overview
 from softjax.processes import log_grid
 from softjax.spectral import FourierModes, fourier_modes
@@ -30,15 +33,18 @@ from softjax.spectral import FourierModes, fourier_modes
 Config = FashionConfig
 LOWEST_PEAK = 0.1
 """Peaks are looked for above this time: below, the images are finished and the responses that of their pixels."""
+SURE = 0.8
+"""Probability above which the classifier is taken to recognise a sample."""
 _NUM_PROBES = 16
 
 
 def run(config: Config | None = None, path: Path | None = None, progress: Progress | None = None) -> xr.Dataset:
     """Reverse trajectories of the network with all that the figure shows.
 
-    Besides what `softjax.experiments.patch.run` measures, over the dimensions equivariance_time and state: `leakage`
-    (share of the response outside the Fourier pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole zone) and
-    `effective_radius` of the denoiser's Jacobian. Arguments as there.
+    Besides what `softjax.experiments.patch.run` measures: `class_index` and `class_probability` of the final states,
+    by the classifier that ships, if they have the size that it knows; over the dimensions equivariance_time and state,
+    `leakage` (share of the response outside the Fourier pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole
+    zone) and `effective_radius` of the denoiser's Jacobian. Arguments as there.
     """
     config = config or Config()
     require(
@@ -54,6 +60,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     )
     key_paths, key_probes = jr.split(jr.key(config.seed))
     dataset = measure(field, config, key=key_paths, static=static, path=path, progress=progress, identity=identity)
+    dataset = dataset.merge(classes(dataset["final_state"].values, config.grey))
     return (
         dataset.merge(_equivariance(field, config, key_paths, key_probes)) if config.num_equivariance_times else dataset
     )
@@ -80,9 +87,38 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         equilibrium_row(dataset, LOWEST_PEAK),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), LOWEST_PEAK),
         growth_row(dataset),
+        *_class_rows(dataset),
         Row("epochs of training", float(dataset.attrs["epochs"]), ""),
         *cost_rows(dataset),
     ]
+
+
+def classes(states: np.ndarray, grey: bool) -> xr.Dataset:
+    """What the shipped classifier sees in states (N, h, w) as spins, or clipped to [-1, 1]; of other sizes, nothing."""
+    classifier = load_module(shipped(f"classifier-{variant_name(grey)}"))
+    if states.shape[1:] != (classifier.config.side,) * 2:
+        return xr.Dataset()
+    images = jnp.asarray(states)
+    images = jnp.clip(images, -1, 1) if grey else binarize(images)
+    probabilities = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(classifier))(images)))
+    index = {"long_name": "most probable class", "units": "1", "class_names": list(FASHION_MNIST_CLASSES)}
+    return xr.Dataset(
+        {
+            "class_index": (("trajectory",), probabilities.argmax(1), index),
+            "class_probability": (
+                ("trajectory",),
+                probabilities.max(1),
+                {"long_name": "its probability", "units": "1"},
+            ),
+        }
+    )
+
+
+def _class_rows(dataset: xr.Dataset) -> list[Row]:
+    if "class_probability" not in dataset:
+        return []
+    sure = float(np.mean(dataset["class_probability"].values > SURE))
+    return [Row(f"samples with a class of probability > {SURE:g}", sure, "")]
 
 
 def _equivariance(field: AbstractField, config: Config, key_paths: PRNGKeyArray, key: PRNGKeyArray) -> xr.Dataset:

@@ -53,6 +53,13 @@ def _patterns(figure: SubFigure, dataset: xr.Dataset) -> None:
         _picture(axis, pattern)
         if "prior" in dataset:
             axis.set_title(f"{dataset['prior'].values[index]:.3g}", fontsize=8.5)
+        if "class_index" in dataset:
+            axis.set_title(_class(dataset, index), fontsize=8.5)
+
+
+def _class(dataset: xr.Dataset, index: int) -> str:
+    found, probability = dataset["class_index"], dataset["class_probability"].values[index]
+    return f"{found.attrs['class_names'][found.values[index]]} {probability:.2f}"
 
 
 def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:

@@ -123,9 +123,13 @@ class Denoising(AbstractObjective):
 
 
 class Classification(AbstractObjective):
-    """Cross entropy of the class, of images moved by up to `shift` pixels at random; time plays no part."""
+    """Cross entropy of the class, of images moved by up to `shift` pixels at random; time plays no part.
+
+    With `mirror`, half of them are shown with left and right exchanged.
+    """
 
     shift: int = eqx.field(static=True, default=2)
+    mirror: bool = eqx.field(static=True, default=True)
 
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
         """Zeros."""
@@ -141,6 +145,8 @@ class Classification(AbstractObjective):
     ) -> Float[Array, ""]:
         """Cross entropy of one image; the background, -1, moves in from the border."""
         padded = jnp.pad(image, self.shift, constant_values=-1)
-        start = jr.randint(key, (image.ndim,), 0, 2 * self.shift + 1)
+        key_shift, key_mirror = jr.split(key)
+        start = jr.randint(key_shift, (image.ndim,), 0, 2 * self.shift + 1)
         moved = jax.lax.dynamic_slice(padded, start, image.shape)
-        return -jax.nn.log_softmax(network(moved))[label]
+        shown = jnp.where(jr.bernoulli(key_mirror, 0.5 * self.mirror), moved[:, ::-1], moved)
+        return -jax.nn.log_softmax(network(shown))[label]

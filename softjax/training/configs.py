@@ -48,7 +48,7 @@ class FashionTraining:
     """10 trains a network with labels, each left out with probability 0.1; 0 one without."""
     t_min: float = 1e-3
     """Smallest training time (dimensionless)."""
-    t_max: float = 6.0
+    t_max: float = 8.0
     """Largest training time (dimensionless)."""
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of all noise."""
@@ -63,8 +63,10 @@ class ClassifierTraining:
 
     variant: Literal["binary", "grey"] = "binary"
     """The pixels it is trained on: spins -1 and +1, or grey values in between."""
+    mirror: bool = True
+    """Show half of the images with left and right exchanged."""
     seed: int = 0
-    """Seed of the initial weights, of the order of the images and of their shifts."""
+    """Seed of the initial weights, of the order of the images and of how they are moved and mirrored."""
     optimisation: Optimisation = field(
         default_factory=lambda: Optimisation(epochs=8, batch_size=64, microbatch=64, cooldown=0.5)
     )

@@ -120,7 +120,7 @@ def train_classifier(
     return _train(
         config,
         Path(out),
-        Classification(),
+        Classification(mirror=config.mirror),
         Classifier(rngs=nnx.Rngs(key_network)),
         data,
         lambda network: {"accuracy": accuracy(network, test)},

@@ -13,6 +13,8 @@ from helpers import assert_close
 
 import softjax as sj
 from softjax.convert import CheckpointError, load_network, read_description, save_network, shipped
+from softjax.data import FASHION_MNIST_CLASSES, LabelledImages
+from softjax.data._idx import read_idx
 from softjax.experiments import edm2, fashion, locality
 from softjax.experiments.configs import (
     EDM2Config,
@@ -25,6 +27,7 @@ from softjax.experiments.configs import (
 from softjax.networks import EDM2, UNet, UNetConfig
 from softjax.networks import EDM2Config as NetworkConfig
 from softjax.plotting._overview import peak_time
+from softjax.training.fashion import images_of
 
 FASHION = FashionConfig(
     grid_size=8,
@@ -125,6 +128,26 @@ def test_fashion_draws_and_sums_up(fashion_run):
     rows = {row.name: row for row in fashion.summary(data)}
     assert rows["epochs of training"].value == 0.5
     assert rows["peak of median xi_eq"].value >= fashion.LOWEST_PEAK
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_samples_are_shown_to_the_classifier(fashion_run, grey):
+    folder = (read_idx(FOLDER / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
+    images, labels = images_of(LabelledImages(*folder), "grey" if grey else "binary")
+    judged = fashion.classes(1.05 * images, grey)  # beyond +-1, as samples are
+    assert np.mean(judged["class_index"].values == labels) > 0.75
+    assert fashion.classes(images[:, :20, :20], grey).sizes == {}
+    assert "class_index" not in fashion_run[0]  # its images are 8 x 8
+
+    data = fashion_run[0].merge(judged.isel(trajectory=slice(0, 3)))
+    data["class_probability"][:] = [0.9, 0.5, 0.81]
+    rows = {row.name: row.value for row in fashion.summary(data)}
+    assert rows["samples with a class of probability > 0.8"] == pytest.approx(2 / 3)
+    titles = [axis.get_title() for axis in fashion.figure(data).subfigs[0].axes]
+    assert [title for title in titles if title] == [
+        f"{FASHION_MNIST_CLASSES[int(c)]} {p}"
+        for c, p in zip(data["class_index"].values, ("0.90", "0.50", "0.81"), strict=True)
+    ]
 
 
 def test_a_classifier_is_no_field(tmp_path):

@@ -113,7 +113,8 @@ def test_noise_levels_are_log_normal():
             Denoising(sigma_data, 0.0, deviation, 10)
 
 
-def test_classes_cost_their_cross_entropy_on_shifted_images():
+@pytest.mark.parametrize("mirror", [False, True])
+def test_classes_cost_their_cross_entropy_on_shifted_and_mirrored_images(mirror):
     weights = np.random.default_rng(1).normal(size=(3, 5, 6))
 
     def network(x):
@@ -121,12 +122,13 @@ def test_classes_cost_their_cross_entropy_on_shifted_images():
 
     padded = np.pad(np.asarray(IMAGE, float), 1, constant_values=-1)
     moved = [padded[i : i + 5, j : j + 6] for i in range(3) for j in range(3)]
-    logits = np.asarray([np.tensordot(weights, m, 2) for m in moved])
+    moved += [image[:, ::-1] for image in moved] if mirror else []
+    logits = np.asarray([np.tensordot(weights, image, 2) for image in moved])
     possible = np.log(np.sum(np.exp(logits), axis=1)) - logits[:, 2]
 
-    objective, keys = Classification(shift=1), jr.split(KEY, 300)
+    objective, keys = Classification(shift=1, mirror=mirror), jr.split(KEY, 300)
     losses = jax.jit(jax.vmap(lambda key: objective.loss(network, T, IMAGE, LABEL, key)))(keys)
     nearest = np.argmin(np.abs(np.asarray(losses)[:, None] - possible), axis=1)
     np.testing.assert_allclose(losses, possible[nearest], rtol=1e-4, atol=1e-5)
-    assert set(nearest) == set(range(9))
+    assert set(nearest) == set(range(len(moved)))
     np.testing.assert_array_equal(objective.times(jnp.ones(3, FLOAT)), np.zeros(3))
