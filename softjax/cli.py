@@ -6,6 +6,7 @@ JAX is imported inside commands only, so that `--help` is quick.
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from softjax.commands import (
     parse,
 )
 from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
+
+_LOG_SECONDS = 60.0  # between the lines of a training whose output is no terminal
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -87,7 +90,7 @@ def _tool(command: Train | Convert | FetchWeights) -> None:
 
 
 def _train(command: Train) -> None:
-    """Trains, with a bar over the steps, and says how fast against the device's matrix product."""
+    """Trains, and says how far, how well and how fast against the device's matrix product: a bar, or lines in a log."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from softjax import training
@@ -100,9 +103,14 @@ def _train(command: Train) -> None:
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns) as bar:
         task = bar.add_task("compiling", total=None)
+        logged = time.monotonic()
 
         def report(state: training.Report) -> None:
+            nonlocal logged
             bar.update(task, completed=state.step, total=state.num_steps, description=state.text)
+            if not bar.console.is_terminal and time.monotonic() - logged >= _LOG_SECONDS:
+                print(f"step {state.step} of {state.num_steps}: {state.text}", flush=True)
+                logged = time.monotonic()
 
         folder = start[type(command.config)](
             command.config, command.out, resume=command.resume, folder=command.data, report=report

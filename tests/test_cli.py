@@ -105,11 +105,14 @@ def sample(monkeypatch):
 
 
 @pytest.mark.slow
-def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys):
+def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("softjax.cli._LOG_SECONDS", 0.0)
     size = ["--widths", "8", "--optimisation.batch-size", "100", "--optimisation.microbatch", "50"]
     command = ["train", "fashion", *size, "--data", sample, "--out", str(tmp_path)]
     run(*command, "--optimisation.epochs", "1")
-    assert "Network" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "step 2 of 2: loss" in shown
+    assert "Network" in shown
     with pytest.raises(SystemExit, match=r"is there already: resume that training \(--resume\)"):
         run(*command, "--optimisation.epochs", "2")
     run(*command, "--optimisation.epochs", "2", "--resume")
@@ -123,7 +126,7 @@ def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys)
     [
         (["fashion", "--widths", "12"], "widths must be multiples of 8"),
         (["fashion", "--widths", "8", "--optimisation.batch-size", "201"], "batch_size 201 exceeds the 200 images"),
-        (["fashion", "--t-min", "7"], "t_min < t_max"),
+        (["fashion", "--t-min", "9"], "t_min < t_max"),
         (["classifier", "--data", "nowhere"], "apt install dataset-fashion-mnist"),
     ],
 )

@@ -53,6 +53,12 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     )
     folder = network_folder(config.weights, config.grey)
     field, description = load_network(folder), read_description(folder)
+    trained_up_to = description.get("about", {}).get("training", {}).get("t_max", np.inf)
+    require(
+        config.time.t_max <= trained_up_to,
+        f"{folder} was trained on times up to {trained_up_to:g}, not {config.time.t_max:g}: take "
+        f"--time.t-max {trained_up_to:g}, or train it further (softjax train fashion --start).",
+    )
     identity = {"weights": description["sha256"]}
     epochs = float(description.get("about", {}).get("epochs", 0.0))
     static = xr.Dataset(

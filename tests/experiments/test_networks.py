@@ -158,6 +158,13 @@ def test_a_classifier_is_no_field(tmp_path):
         fashion.run(replace(FASHION, weights=str(tmp_path)))
 
 
+def test_fashion_starts_no_earlier_than_its_network_was_trained(tmp_path):
+    network = UNet(UNetConfig(widths=(8,), num_middle_blocks=0, embedding_size=4), rngs=nnx.Rngs(0))
+    save_network(tmp_path, network, sj.VP(1.0), "noise", {"training": {"t_max": 5.0}})
+    with pytest.raises(ValueError, match="trained on times up to 5, not 6: take --time.t-max 5"):
+        fashion.run(replace(FASHION, weights=str(tmp_path)))
+
+
 @pytest.fixture(scope="module")
 def locality_run(unet):
     with pytest.MonkeyPatch.context() as patch:

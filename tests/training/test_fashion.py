@@ -102,7 +102,7 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
     assert about["data"] == "Fashion-MNIST, grey, 200 training images (MIT licence)"
     assert about["epochs"] == 1.0
     assert about["training"]["t_min"] == 0.01
-    assert set(about["validation"]) == {"0.01 to 0.1", "0.1 to 1", "1 to 6", "all t"}
+    assert set(about["validation"]) == {"0.01 to 0.1", "0.1 to 1", "1 to 8", "all t"}
     assert all(0 < losses[0] < 2 for losses in about["validation"].values())
     field, checkpoint = load_network(folder, label=3), load_file(tmp_path / "checkpoint.safetensors")
     kept = load_file(folder / "weights.safetensors")["input.kernel"]
