@@ -31,7 +31,7 @@ demo: .venv/.runtime  ## the first two figures, into results/
 	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
 
 test: lint types  ## everything that must pass: lint, types, tests in both precisions
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m ''
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist loadfile -m "float32 and not slow"
 
 lint: .venv/.test  ## ruff: rules and formatting
