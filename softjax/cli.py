@@ -77,6 +77,7 @@ def _run(command: Experiment) -> None:
 def _tool(command: Train | Convert | FetchWeights) -> None:
     _prepare_jax()
     if isinstance(command, Train):
+        _divide_cpu(command.config.optimisation.batch_size)
         _train(command)
         return
     from softjax.convert import convert, fetch
@@ -128,6 +129,14 @@ def _prepare_jax() -> None:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "softjax" / "jax"
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+def _divide_cpu(batch_size: int) -> None:
+    """Makes JAX see as many CPU devices as the batch can be divided among: faster than threads in every operation."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    devices = max(n for n in range(1, cores + 1) if batch_size % n == 0)
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(devices))
 
 
 @contextmanager

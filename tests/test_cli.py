@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -9,6 +10,13 @@ from softjax import cli
 from softjax.experiments import load_results
 
 SMALL = ["--grid-size", "16", "--patch-size", "3", "--num-trajectories", "2", "--time.num-steps", "30"]
+
+
+@pytest.fixture(autouse=True)
+def no_devices_left_behind(monkeypatch):
+    """Trainings set this variable, which other tests' processes would inherit."""
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "")
+    monkeypatch.delenv("JAX_NUM_CPU_DEVICES")
 
 
 def run(*arguments):
@@ -119,6 +127,26 @@ def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys,
     about = json.loads((tmp_path / "network" / "network.json").read_text())["about"]
     assert about["epochs"] == 2.0
     assert len(about["validation"]["all t"]) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not say which cores are ours")
+@pytest.mark.parametrize(
+    ("cores", "batch", "flags", "devices"),
+    [
+        (2, 256, "", "2"),
+        (6, 256, "", "4"),
+        (6, 7, "", "1"),
+        (6, 256, "--xla_force_host_platform_device_count=3", None),
+    ],
+)
+def test_a_training_takes_one_device_for_each_core(cores, batch, flags, devices, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.setenv("XLA_FLAGS", flags)
+    cli._divide_cpu(batch)
+    assert os.environ.get("JAX_NUM_CPU_DEVICES") == devices
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "5")  # a user's own setting
+    cli._divide_cpu(batch)
+    assert os.environ["JAX_NUM_CPU_DEVICES"] == "5"
 
 
 @pytest.mark.parametrize(

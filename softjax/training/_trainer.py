@@ -54,7 +54,7 @@ class Report:
     operations_per_second: float
     """Floating-point operations of the gradients alone, at that rate."""
     matmul_rate: float
-    """What the device does per second in a large matrix product, measured at the start."""
+    """What the devices do per second in large matrix products, measured at the start; CPU devices share their cores."""
     validation: dict[str, float]
     """The last epoch's, empty before."""
 
@@ -109,7 +109,12 @@ def train(
     state = jax.tree.map(lambda leaf: place(jnp.array(leaf)), state)  # copies: the step overwrites its input
     step = _compiled_step(objective, transformation, config, constrain)
     recorder = _Recorder(checkpoint, settings, history, config.checkpoint_seconds)
-    work, peak = (_operations(objective, state.network, data), matmul_rate()) if report else (0.0, 1.0)
+    work, peak = 0.0, 1.0
+    if report:
+        work, peak = (
+            _operations(objective, state.network, data),
+            matmul_rate() * (1 if _on_cpu() else jax.device_count()),
+        )
     first, start = int(state.step), time.perf_counter()
     for n in range(first, num_steps):
         chosen = shuffled_batches(len(data.images), config.batch_size, n, key=key_order)
