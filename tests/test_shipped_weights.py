@@ -34,10 +34,10 @@ def load(variant):
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize(("variant", "largest_loss"), [("binary", 0.045), ("grey", 0.22)])
+@pytest.mark.parametrize(("variant", "largest_loss"), [("binary", 0.03), ("grey", 0.19)])
 def test_it_denoises_real_images(variant, largest_loss):
     field, data = load(variant), test_images(variant)
-    objective = NoisePrediction(field.process, 1e-3, 6.0)
+    objective = NoisePrediction(field.process, 1e-3, 8.0)
     ts = objective.times((jnp.arange(40, dtype=data.images.dtype) + 0.5) / 40)
     losses = jax.jit(jax.vmap(objective.loss, (None, 0, 0, 0, 0)))(
         field.network, ts, jnp.asarray(data.images[:40]), jnp.asarray(data.labels[:40]), jr.split(jr.key(0), 40)
@@ -72,13 +72,13 @@ def test_finite_differences_agree_with_exact_modes(variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "softest"), [("binary", 4.3), ("grey", 3.5)])
+@pytest.mark.parametrize(("variant", "softest"), [("binary", 4.6), ("grey", 4.3)])
 def test_low_shells_soften_one_after_the_other(variant, softest):
     """From noise to data: the uniform mode first, far below free noise, then shell 1, with a minimum of its own."""
     field, modes = load(variant), sj.fourier_modes((28, 28), 1)
     images = jnp.asarray(test_images(variant).images[:6])
     noise = jr.normal(jr.key(2), images.shape)
-    ts = jnp.linspace(6.0, 3.0, 13)
+    ts = jnp.linspace(8.0, 3.0, 21)
 
     @jax.jit
     def responses(t):
@@ -86,7 +86,7 @@ def test_low_shells_soften_one_after_the_other(variant, softest):
         return jax.vmap(lambda x: sj.ModeProbe(field, modes)(t, x).magnitude)(states)
 
     softness = np.median([responses(t) for t in ts], axis=1)
-    assert ts[softness[:, 0].argmin()] > ts[softness[:, 1].argmin()] + 0.7
+    assert ts[softness[:, 0].argmin()] > ts[softness[:, 1].argmin()]
     assert abs(float(ts[softness[:, 1].argmin()]) - softest) < 0.6
     assert softness[:, 0].min() < 0.3  # free noise responds with 1/2
 

@@ -89,7 +89,9 @@ def _curves(figure: SubFigure, dataset: xr.Dataset, quantity: Quantity) -> None:
     for axis in (lengths, growth):
         axis.set_xscale("log")
         axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-    response.legend(loc="best", ncols=2)
+    low, high = response.get_ylim()
+    response.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
+    response.legend(loc="upper center", ncols=3)
     lengths.legend(loc="upper left")
 
 
