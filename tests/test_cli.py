@@ -23,6 +23,7 @@ def run(*arguments):
     cli.main([*arguments])
 
 
+@pytest.mark.slow
 def test_patch_writes_figure_data_config_and_summary(tmp_path, capsys):
     run("patch", *SMALL, "--seed", "3", "--out", str(tmp_path / "deep" / "out"))
     out = tmp_path / "deep" / "out"
@@ -37,6 +38,7 @@ def test_patch_writes_figure_data_config_and_summary(tmp_path, capsys):
     assert {"t_c, tree level (two patterns)", "peak of median xi_eq", "site updates"} <= {row["name"] for row in rows}
 
 
+@pytest.mark.slow
 def test_quick_changes_defaults_and_other_options_still_apply(tmp_path):
     run("empirical", "--quick", "--num-trajectories", "1", "--time.num-steps", "20", "--out", str(tmp_path))
     config = json.loads((tmp_path / "config.json").read_text())

@@ -7,6 +7,8 @@ from helpers import tolerance
 
 import softjax as sj
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (64, 64)
 
 
@@ -27,7 +29,6 @@ def dictionary_run(request):
     return ts, np.asarray(lengths), magnitudes, modes, critical_time
 
 
-@pytest.mark.slow
 def test_pattern_grows_after_the_critical_time(dictionary_run):
     ts, lengths, *_ = dictionary_run
     ts, median = np.asarray(ts), np.median(lengths, axis=0)
@@ -37,14 +38,12 @@ def test_pattern_grows_after_the_critical_time(dictionary_run):
     assert median[-1] > 2
 
 
-@pytest.mark.slow
 def test_lowest_shell_responds_least_at_the_critical_time(dictionary_run):
     ts, _, magnitudes, _, critical_time = dictionary_run
     softest = ts[np.argmin(np.median(magnitudes[:, :, 0], axis=0))]
     assert abs(softest / critical_time - 1) < 0.1
 
 
-@pytest.mark.slow
 def test_equilibrium_length_peaks_at_the_critical_time(dictionary_run):
     ts, _, magnitudes, modes, critical_time = dictionary_run
     lengths = sj.equilibrium_correlation_length(modes.wavenumbers, magnitudes).length
@@ -54,7 +53,6 @@ def test_equilibrium_length_peaks_at_the_critical_time(dictionary_run):
     assert np.max(late) < 0.5 * peak.peak
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("patch_size", "expected"), [(3, 2.154), (5, 3.255)])
 def test_fluctuations_lower_the_critical_time_of_two_patterns(patch_size, expected):
     # Expected: the zero of the mean Rayleigh quotient in an independent simulation of the same size.

@@ -129,6 +129,7 @@ def test_its_samples_are_of_the_class_that_is_asked_for_and_guidance_helps():
     assert float(jnp.mean(guided.probability)) > float(jnp.mean(plain.probability)) + 0.03
 
 
+@pytest.mark.slow
 def test_its_low_modes_are_the_softest():
     """Near sigma = 3, half way between noise, where all responses are 1, and image."""
     field, modes = load_network(shipped("edm2-fashion"), 0), sj.fourier_modes((32, 32), 4)

@@ -86,6 +86,7 @@ def error(batch, expected):
     return max(gaps)
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 def test_denoiser_is_the_reference(golden):
     network = golden.network()

@@ -55,6 +55,7 @@ def step_spectrum(model, ts, shape=SHAPE):
     return s
 
 
+@pytest.mark.slow
 @needs_x64
 def test_coefficients_of_a_process_are_followed_in_time():
     model = sj.theory.LandauModel(sj.VP(), 3)

@@ -6,6 +6,8 @@ import pytest
 from softjax.experiments import clocks, theory
 from softjax.experiments.configs import ClocksConfig, Probe, TheoryConfig, TimeGrid
 
+pytestmark = pytest.mark.slow
+
 TIME = TimeGrid(t_max=8.0, t_min=0.05, num_steps=150)
 PROBE = Probe(max_shell=4)
 

@@ -74,6 +74,7 @@ def test_snapshots_are_the_states_of_trajectory_zero(patch_data):
     np.testing.assert_allclose(patch_data["snapshot_time"][[0, -1]], [6.0, 1e-3], rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [1, 2, 4])
 def test_chunking_does_not_change_a_trajectory(patch_data, chunk):
     other = patch.run(replace(PATCH, integration=Integration(chunk=chunk)))

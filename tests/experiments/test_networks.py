@@ -29,6 +29,8 @@ from softjax.networks import EDM2Config as NetworkConfig
 from softjax.plotting._overview import peak_time
 from softjax.training.fashion import images_of
 
+pytestmark = pytest.mark.slow
+
 FASHION = FashionConfig(
     grid_size=8,
     num_trajectories=3,
@@ -235,14 +237,12 @@ def test_figures_mark_the_peak_that_the_summary_names(fashion_run):
     assert peak_time(data) == ts[np.argmin(np.abs(np.log(ts / named)))]
 
 
-@pytest.mark.slow
 def test_edm2_takes_the_network_that_ships_by_default():
     data = edm2.run(replace(SAMPLER, num_trajectories=1, labels=(9,), noise=NoiseGrid(num_steps=3)))
     assert data.attrs["weights_sha256"] == read_description(shipped("edm2-fashion"))["sha256"]
     assert data["final_state"].shape == (1, 32, 32, 1)
 
 
-@pytest.mark.slow
 def test_edm2_divides_its_work_to_fit_the_memory(edm2_folder, monkeypatch):
     config = replace(
         SAMPLER, weights=edm2_folder, num_trajectories=2, noise=NoiseGrid(num_steps=2), probe=Probe(1, num_fit_shells=1)

@@ -17,6 +17,8 @@ from softjax.experiments._judge import load_judge
 from softjax.experiments.configs import NoiseGrid, Probe, PulseConfig
 from softjax.networks import EDM2, Classifier, ClassifierConfig, DINOv2, DINOv2Config, EDM2Config
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PulseConfig(
     classes=(2, 0),
     num_trials=3,

@@ -147,6 +147,7 @@ def test_scatter_of_the_probes_is_the_off_diagonal_row(shape):
     )
 
 
+@pytest.mark.slow
 def test_error_falls_as_one_over_the_root_of_the_probes():
     f, x = nonlinear, jr.normal(jr.key(0), (24, 20))
     exact = sj.local_dispersion(f, x, 1)
@@ -160,6 +161,7 @@ def test_error_falls_as_one_over_the_root_of_the_probes():
     np.testing.assert_allclose(quoted, errors, rtol=0.15)
 
 
+@pytest.mark.slow
 def test_probes_depend_on_the_key_and_their_number_only():
     f, x = nonlinear, jr.normal(jr.key(0), (8, 6))
     eight, _ = sj.dispersion(f, x, key=jr.key(1), num_probes=8, batch_size=3)

@@ -36,6 +36,7 @@ def test_renormalised_critical_times(patch_size, expected):
     assert abs(float(t_c) / expected - 1) < 0.002
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 def test_critical_time_does_not_depend_on_the_grid():
     times = [float(hartree(sj.VP(), sj.log_grid(8.0, 1.5, n), 3, (16, 16)).critical_time) for n in (12, 200)]
@@ -88,6 +89,7 @@ def test_one_loop_is_the_first_order_and_projection_the_whole():
         assert_close(one_loop_mass(landau_coefficients(sj.VP(), t, 3, 2, v), v), np.asarray(exact), loosen=100)
 
 
+@pytest.mark.slow
 def test_two_pattern_dictionary_is_the_two_pattern_model():
     d = sj.PatchDictionary.two_pattern(3)
     sampled, exact = (hartree(sj.VP(), GRID, model, (16, 16)) for model in (d, 3))
@@ -103,6 +105,7 @@ def rayleigh_quotients(field, t, xs, modes):
     return jax.vmap(lambda x: sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, modes).rayleigh)(xs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["ising", "unequal norms and priors"])
 def test_growth_rates_are_averages_over_gaussian_states(case):
     if case == "ising":
@@ -139,6 +142,7 @@ def test_mean_of_an_asymmetric_dictionary_follows_the_simulation():
         assert abs(np.mean(runs[:, index]) - h.mean[index]) < 4 * error + 0.02 * abs(h.mean[index])
 
 
+@pytest.mark.slow
 def test_more_samples_lower_the_standard_error():
     d = sj.PatchDictionary.ising(3, 3, 0.7, key=jr.key(1))
     few, many = (hartree(sj.VP(), GRID, d, (8, 8), num_samples=n) for n in (256, 4096))
@@ -158,6 +162,7 @@ def test_structure_factor_before_the_transition_is_that_of_the_simulation():
     assert within_standard_errors(np.mean(samples, axis=0), predicted, error)
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 def test_predicted_lengths_are_those_of_a_gaussian_field():
     h = hartree(sj.VP(), sj.log_grid(8.0, 1.8, 40), 5, (32, 32))
