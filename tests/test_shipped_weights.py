@@ -52,6 +52,7 @@ def test_the_classifier_knows_real_images(variant, smallest):
     assert accuracy(load_module(folder), test_images(variant)) > smallest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_finite_differences_agree_with_exact_modes(variant):
     field, modes = load(variant), sj.fourier_modes((28, 28), 2)
@@ -95,6 +96,7 @@ def padded_images():
     return padded(test_images("grey").images, 32)[..., None], test_images("grey").labels
 
 
+@pytest.mark.slow
 @pytest.mark.float32
 @pytest.mark.parametrize(("name", "largest"), [("edm2-fashion", 0.25), ("edm2-fashion-guide", 0.35)])
 def test_the_edm2_denoise_real_images(name, largest):
