@@ -21,6 +21,7 @@ from softjax.convert import load_module, load_network, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES
 from softjax.dynamics import reverse_drift, simulate_ensemble
 from softjax.experiments._ensemble import Progress, measure
+from softjax.experiments._judge import Judge
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
 from softjax.experiments.configs import FashionConfig
 from softjax.fields import AbstractField
@@ -104,9 +105,8 @@ def classes(states: np.ndarray, grey: bool) -> xr.Dataset:
     classifier = load_module(shipped(f"classifier-{variant_name(grey)}"))
     if states.shape[1:] != (classifier.config.side,) * 2:
         return xr.Dataset()
-    images = jnp.asarray(states)
-    images = jnp.clip(images, -1, 1) if grey else binarize(images)
-    probabilities = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(classifier))(images)))
+    judge, images = Judge(classifier), jnp.asarray(states) if grey else binarize(jnp.asarray(states))
+    probabilities = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(judge))(images[..., None])))
     index = {"long_name": "most probable class", "units": "1", "class_names": list(FASHION_MNIST_CLASSES)}
     return xr.Dataset(
         {
