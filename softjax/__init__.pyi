@@ -16,6 +16,7 @@ from .analysis import PairedDifference as PairedDifference
 from .analysis import critical_point as critical_point
 from .analysis import equilibrium_correlation_length as equilibrium_correlation_length
 from .analysis import log_derivative as log_derivative
+from .analysis import onset as onset
 from .analysis import paired_difference as paired_difference
 from .analysis import smooth as smooth
 from .analysis import zero_crossing as zero_crossing

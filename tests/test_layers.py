@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "softjax"
 
 LAYERS = [
-    {"_version", "_types"},
+    {"_version", "_types", "_linalg"},
     {"_checks"},
     {"processes"},
     {"spectral"},
@@ -99,6 +99,26 @@ def test_a_violation_is_found(source):
 @pytest.mark.parametrize("source", ["from softjax._types import Array", "from . import _lattice", "import numpy"])
 def test_a_legal_import_passes(source):
     assert not list(violations(source, "spectral", "softjax.spectral"))
+
+
+PRODUCTS = {f"jnp.{name}" for name in ("dot", "einsum", "inner", "matmul", "tensordot", "vdot", "vecdot")}
+
+
+def products_of_any_precision(source):
+    for node in ast.walk(ast.parse(source)):
+        operator = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+        if operator or (isinstance(node, ast.Attribute) and ast.unparse(node) in PRODUCTS):
+            yield ast.unparse(node)
+
+
+@pytest.mark.parametrize("layer", sorted(CORE - {"_linalg"}))
+def test_the_core_multiplies_matrices_without_rounding_their_factors(layer):
+    paths = [path for path in [*MODULES, *TOP] if layer_of(path) == layer]
+    assert [p for path in paths for p in products_of_any_precision(path.read_text())] == []
+
+
+def test_a_product_of_any_precision_is_found():
+    assert list(products_of_any_precision("a @ b\njnp.einsum('i,i', a, b)")) == ["a @ b", "jnp.einsum"]
 
 
 def modules_after(statement):

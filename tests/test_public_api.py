@@ -22,7 +22,7 @@ CONTRACT = [
     *("reverse_drift", "flow_drift", "simulate", "simulate_ensemble"),
     *("fourier_modes", "mode_response", "ModeProbe"),
     *("binarize", "luminance", "correlation_function", "radial_average", "correlation_length"),
-    *("equilibrium_correlation_length", "critical_point", "theory"),
+    *("equilibrium_correlation_length", "critical_point", "onset", "theory"),
 ]
 
 

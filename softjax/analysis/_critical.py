@@ -1,5 +1,6 @@
 """Critical times from ensembles of curves, with bootstrap intervals over trajectories (App. E.7)."""
 
+import math
 from collections.abc import Callable
 
 import equinox as eqx
@@ -67,6 +68,30 @@ def zero_crossing(
     return _located(ts, rates, _mean_zero, key, num_bootstrap, confidence)
 
 
+def onset(
+    ts: Times,
+    lengths: Float[Array, "trajectories times"],
+    threshold: float = 1.0,
+    *,
+    key: PRNGKeyArray,
+    num_bootstrap: int = 1000,
+    confidence: float = 0.95,
+) -> CriticalPoint:
+    """The time, coming from noise, from which on the median over trajectories of `lengths` stays above `threshold`.
+
+    `threshold` is in the units of `lengths`, one lattice site by default: with the length of Eq. (45) a pattern then
+    reaches beyond single pixels. Of several upward crossings the last one counts, as the length of noise passes the
+    threshold by chance too, and the more often the more grid points there are; the length of a grown pattern hardly
+    does. Where the two overlap, `smooth` the lengths first, so that little depends on which one counts. Linear in log t
+    between grid points; `location` is NaN where the median does not cross, or ends below, and resamples without an
+    onset are left out of the interval. `peak` is the threshold. Arguments and errors as for `critical_point`, and
+    `ValueError` for a threshold that is not finite.
+    """
+    require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
+    point = _located(ts, lengths - threshold, _median_onset, key, num_bootstrap, confidence)
+    return CriticalPoint(point.location, point.interval, point.peak + threshold)
+
+
 Locate = Callable[[Array, Array], tuple[Array, Array]]
 """From log t and curves (trajectories, times) to a location in log t and the value there."""
 
@@ -107,7 +132,16 @@ def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array]:
 
 
 def _mean_zero(log_t: Array, curves: Array) -> tuple[Array, Array]:
-    return _first_zero(log_t, jnp.mean(curves, axis=0))
+    curve = jnp.mean(curves, axis=0)
+    rises = _rises(curve)
+    return _zero(log_t, curve, jnp.argmax(rises), jnp.any(rises))
+
+
+def _median_onset(log_t: Array, curves: Array) -> tuple[Array, Array]:
+    curve = jnp.median(curves, axis=0)
+    rises = _rises(curve)
+    last = rises.shape[0] - 1 - jnp.argmax(rises[::-1])
+    return _zero(log_t, curve, last, jnp.any(rises) & (curve[-1] >= 0))
 
 
 def _parabolic_peak(log_t: Array, curve: Array) -> tuple[Array, Array]:
@@ -126,11 +160,14 @@ def _parabolic_peak(log_t: Array, curve: Array) -> tuple[Array, Array]:
     return log_t[top] + shift, value
 
 
-def _first_zero(log_t: Array, curve: Array) -> tuple[Array, Array]:
-    """First upward crossing of zero along the grid, by linear interpolation."""
-    crosses = (curve[:-1] < 0) & (curve[1:] >= 0)
-    index = jnp.argmax(crosses)
+def _rises(curve: Array) -> Array:
+    """Whether the curve stops being negative between each grid point and the next."""
+    return (curve[:-1] < 0) & (curve[1:] >= 0)
+
+
+def _zero(log_t: Array, curve: Array, index: Array, exists: Array) -> tuple[Array, Array]:
+    """The zero between grid point `index` and the next, by linear interpolation; NaN where there is none."""
     below, above = curve[index], curve[index + 1]
     fraction = below / jnp.where(below == above, 1, below - above)
     where = log_t[index] + fraction * (log_t[index + 1] - log_t[index])
-    return jnp.where(jnp.any(crosses), where, jnp.nan), jnp.zeros_like(below)
+    return jnp.where(exists, where, jnp.nan), jnp.zeros_like(below)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_decreasing
+from softjax._linalg import matmul
 from softjax._types import Array, Float, Times
 
 
@@ -15,7 +16,7 @@ def smooth(ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0
     log_t = _log(ts)
     require(bandwidth > 0, f"bandwidth must be positive, got {bandwidth}.")
     kernel = jnp.exp(-0.5 * ((log_t[:, None] - log_t) / bandwidth) ** 2)
-    return values @ (kernel / jnp.sum(kernel, axis=1, keepdims=True)).T
+    return matmul(values, (kernel / jnp.sum(kernel, axis=1, keepdims=True)).T)
 
 
 def log_derivative(

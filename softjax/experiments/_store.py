@@ -5,7 +5,7 @@ the same configuration computes the missing ones only.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +55,14 @@ class TrajectoryStore:
         if self._ready:
             return
         for name, variable in static.variables.items():
-            self._create(str(name), variable.shape, variable.dtype, variable, chunks=variable.shape)
+            _create(self._group, str(name), variable.shape, variable.dtype, variable, chunks=variable.shape)
             self._array(str(name))[...] = variable.values
         for name, variable in per_trajectory.data_vars.items():
             shape = (self._num, *variable.shape)
-            self._create(str(name), shape, variable.dtype, variable, chunks=(1, *variable.shape), lead=("trajectory",))
+            chunks = (1, *variable.shape)
+            _create(self._group, str(name), shape, variable.dtype, variable, chunks, lead=("trajectory",))
         done = xr.Variable(("trajectory",), np.zeros(self._num, np.int8))
-        self._create("done", done.shape, done.dtype, done, chunks=(1,))
+        _create(self._group, "done", done.shape, done.dtype, done, chunks=(1,))
         self._group.attrs.update({**static.attrs, "ready": True})
         self._ready = True
 
@@ -84,18 +85,19 @@ class TrajectoryStore:
         assert isinstance(array, zarr.Array)
         return array
 
-    def _create(
-        self, name: str, shape: tuple, dtype: Any, like: Any, chunks: tuple, lead: tuple[str, ...] = ()
-    ) -> None:
-        self._group.create_array(
-            name,
-            shape=shape,
-            dtype=dtype,
-            chunks=tuple(max(c, 1) for c in chunks) or "auto",
-            fill_value=np.nan if np.issubdtype(dtype, np.floating) else 0,
-            dimension_names=(*lead, *like.dims),
-            attributes=dict(like.attrs),
-        )
+
+def completed(dataset: xr.Dataset, path: Path | None, more: Callable[[], xr.Dataset]) -> xr.Dataset:
+    """The finished results at `path` with what `more` derives from them: computed once, and then kept there."""
+    if dataset.attrs.get("completed", False):
+        return dataset
+    derived = more()
+    if path is not None:
+        group = _open(path)
+        for name, variable in derived.variables.items():
+            array = _create(group, str(name), variable.shape, variable.dtype, variable, chunks=variable.shape)
+            array[...] = variable.values
+        group.attrs["completed"] = True  # last: a run that is killed before begins this again
+    return dataset.merge(derived).assign_attrs(completed=True)
 
 
 def load_results(path: Path | str) -> xr.Dataset:
@@ -138,3 +140,18 @@ def _writable(path: Path) -> str:
     for leftover in path.rglob("*.partial"):  # of a write that was killed
         leftover.unlink(missing_ok=True)
     return str(path)
+
+
+def _create(
+    group: zarr.Group, name: str, shape: tuple, dtype: Any, like: Any, chunks: tuple, lead: tuple[str, ...] = ()
+) -> zarr.Array:
+    return group.create_array(
+        name,
+        shape=shape,
+        dtype=dtype,
+        chunks=tuple(max(c, 1) for c in chunks) or "auto",
+        fill_value=np.nan if np.issubdtype(dtype, np.floating) else 0,
+        dimension_names=(*lead, *like.dims),
+        attributes=dict(like.attrs),
+        overwrite=True,
+    )

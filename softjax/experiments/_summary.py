@@ -1,14 +1,16 @@
 """The table at the end of a run: critical times with their intervals, and what the run cost."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import xarray as xr
 
-from softjax.analysis import critical_point, log_derivative
+from softjax.analysis import CriticalPoint, critical_point, log_derivative, onset, smooth
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,8 @@ class Row:
 
 def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float | None = None) -> Row:
     """Time at which the median over trajectories of (trajectory, time) curves peaks, above the time `lowest`."""
-    key = jr.key(0)  # of the bootstrap only: the same data give the same interval
-    ts = jnp.asarray(dataset["time"].values)
-    window = None if lowest is None else (lowest, float(ts[0]))
-    point = critical_point(ts, jnp.asarray(curves.values), key=key, window=window)
-    return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))
+    window = None if lowest is None else (lowest, math.inf)
+    return _row(name, dataset, curves, partial(critical_point, window=window))
 
 
 def equilibrium_row(dataset: xr.Dataset, lowest: float | None = None) -> Row:
@@ -56,6 +55,13 @@ def growth_row(dataset: xr.Dataset) -> Row:
     return peak_row("fastest growth of xi, -dxi/dlog t", dataset, lengths.copy(data=np.asarray(growth)))
 
 
+def onset_row(dataset: xr.Dataset) -> Row:
+    """Time from which on the median of the pattern's correlation length, smoothed, stays above one site."""
+    lengths = dataset["correlation_length"]
+    smoothed = smooth(jnp.asarray(dataset["time"].values), jnp.asarray(lengths.values))
+    return _row("onset of xi, median above 1 site", dataset, lengths.copy(data=np.asarray(smoothed)), onset)
+
+
 def cost_rows(dataset: xr.Dataset) -> list[Row]:
     """What the run took."""
     attributes = dataset.attrs
@@ -65,3 +71,9 @@ def cost_rows(dataset: xr.Dataset) -> list[Row]:
         Row("run time", attributes.get("run_time_s", math.nan), "s"),
         Row("site updates", attributes.get("site_updates_per_second", math.nan), "1/s"),
     ]
+
+
+def _row(name: str, dataset: xr.Dataset, curves: xr.DataArray, estimate: Callable[..., CriticalPoint]) -> Row:
+    key = jr.key(0)  # of the bootstrap only: the same data give the same interval
+    point = estimate(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
+    return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))

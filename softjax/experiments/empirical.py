@@ -14,7 +14,7 @@ import xarray as xr
 
 from softjax._checks import require
 from softjax.experiments._ensemble import Progress, measure
-from softjax.experiments._summary import Row, cost_rows, growth_row, peak_row
+from softjax.experiments._summary import Row, cost_rows, growth_row, onset_row, peak_row
 from softjax.experiments.configs import EmpiricalConfig
 from softjax.fields import EmpiricalField
 from softjax.plotting import Quantity, overview
@@ -66,6 +66,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         Row("softest response / first, along the pattern", float(softest_pattern), "1"),
         Row("softest response / first, any shell", float(softest_shell), "1"),
         Row("largest median xi_eq", float(medians["equilibrium_length"].max()), "sites"),
+        onset_row(dataset),
         growth_row(dataset),
         *cost_rows(dataset),
     ]

@@ -22,7 +22,8 @@ from softjax.data import FASHION_MNIST_CLASSES
 from softjax.dynamics import reverse_drift, simulate_ensemble
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._judge import Judge
-from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
+from softjax.experiments._store import completed
+from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, onset_row, peak_row
 from softjax.experiments.configs import FashionConfig
 from softjax.fields import AbstractField
 from softjax.jacobian import dispersion, effective_radius, mode_leakage
@@ -67,10 +68,14 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     )
     key_paths, key_probes = jr.split(jr.key(config.seed))
     dataset = measure(field, config, key=key_paths, static=static, path=path, progress=progress, identity=identity)
-    dataset = dataset.merge(classes(dataset["final_state"].values, config.grey))
-    return (
-        dataset.merge(_equivariance(field, config, key_paths, key_probes)) if config.num_equivariance_times else dataset
-    )
+
+    def more() -> xr.Dataset:
+        shown = classes(dataset["final_state"].values, config.grey)
+        if not config.num_equivariance_times:
+            return shown
+        return shown.merge(_equivariance(field, config, key_paths, key_probes))
+
+    return completed(dataset, path, more)
 
 
 def network_folder(weights: str | None, grey: bool) -> Path:
@@ -93,6 +98,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [
         equilibrium_row(dataset, LOWEST_PEAK),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), LOWEST_PEAK),
+        onset_row(dataset),
         growth_row(dataset),
         *_class_rows(dataset),
         Row("epochs of training", float(dataset.attrs["epochs"]), ""),

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from softjax.experiments._ensemble import Progress, measure
-from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, peak_row
+from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, onset_row, peak_row
 from softjax.experiments.configs import PatchConfig
 from softjax.fields import PatchDictionary, PatchField
 from softjax.plotting import Quantity, overview
@@ -62,6 +62,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         Row("t_c, exact for this dictionary", dataset.attrs["critical_time"], "t"),
         equilibrium_row(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1)),
+        onset_row(dataset),
         growth_row(dataset),
         *cost_rows(dataset),
     ]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require, require_finite, require_lattice, require_shape
+from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import require_log_prior
@@ -46,7 +47,7 @@ class EmpiricalField(AbstractEvidenceField):
         self.patterns = jnp.asarray(patterns, None if eqx.is_inexact_array(patterns) else float)
         self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
         flat = self.patterns.reshape(count, -1)
-        self.squared_norms = jnp.einsum("ki,ki->k", flat, flat)
+        self.squared_norms = jnp.sum(flat**2, axis=1)
         self.process = process
         self.chunk = min(chunk, count)
 
@@ -60,12 +61,12 @@ class EmpiricalField(AbstractEvidenceField):
     def evidence(self, x: Configuration) -> Float[Array, " K"]:
         """Overlap of `x` (*shape) with each pattern, (K,)."""
         require_shape("x", x.shape, self.patterns.shape[1:])
-        return self._flat @ x.ravel()
+        return matmul(self._flat, x.ravel())
 
     def posterior_mean(self, t: Time, evidence: Float[Array, " K"]) -> Configuration:
         """Denoiser (*shape) as a function of the overlaps (K,)."""
         weights = jax.nn.softmax(self._logits(t, evidence, self.squared_norms, self.log_prior))
-        return (weights @ self._flat).reshape(self.patterns.shape[1:])
+        return matmul(weights, self._flat).reshape(self.patterns.shape[1:])
 
     @property
     def _flat(self) -> Float[Array, "K sites"]:
@@ -87,11 +88,11 @@ class EmpiricalField(AbstractEvidenceField):
                 jax.lax.dynamic_slice_in_dim(a, start, chunk) for a in (self._flat, self.squared_norms, self.log_prior)
             )
             fresh = start + jnp.arange(chunk) >= index * chunk
-            logits = jnp.where(fresh, self._logits(t, patterns @ x, norms, prior), -jnp.inf)
+            logits = jnp.where(fresh, self._logits(t, matmul(patterns, x), norms, prior), -jnp.inf)
             # Peaks only guard against overflow and cancel in the ratio: their derivative is cut.
             new_peak = jnp.maximum(peak, jax.lax.stop_gradient(jnp.max(logits)))
             weights, fade = jnp.exp(logits - new_peak), jnp.exp(peak - new_peak)
-            return (new_peak, fade * total + jnp.sum(weights), fade * weighted + weights @ patterns), None
+            return (new_peak, fade * total + jnp.sum(weights), fade * weighted + matmul(weights, patterns)), None
 
         empty = (jnp.full((), -jnp.inf, x.dtype), jnp.zeros((), x.dtype), jnp.zeros_like(x))
         (_, total, weighted), _ = jax.lax.scan(absorb, empty, jnp.arange(-(-count // chunk)))

@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import require, require_finite, require_lattice, require_option, require_shape
+from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -90,8 +91,8 @@ class LocalField(AbstractField):
         def absorb(carry: _Sums, part: tuple[Array, ...]) -> tuple[_Sums, None]:
             peak, total, weighted = carry
             patches, patch_kinds, valid = self._patches(part)
-            norms = jnp.einsum("mp,mp->m", patches, patches)
-            logits = alpha / variance * (seen @ patches.T - 0.5 * alpha * norms)
+            norms = jnp.sum(patches**2, axis=1)
+            logits = alpha / variance * (matmul(seen, patches.T) - 0.5 * alpha * norms)
             allowed = valid[None] & (kinds[:, None] == patch_kinds[None])
             logits = jnp.where(allowed, logits, -jnp.inf)
             # Peaks only guard against overflow and cancel in the ratio: their derivative is cut.
@@ -99,7 +100,7 @@ class LocalField(AbstractField):
             new_peak = jnp.maximum(peak, jnp.where(jnp.isfinite(highest), highest, jnp.finfo(x.dtype).min))
             weights, fade = jnp.exp(logits - new_peak[:, None]), jnp.exp(peak - new_peak)
             centres = patches[:, patches.shape[1] // 2]
-            return (new_peak, fade * total + jnp.sum(weights, 1), fade * weighted + weights @ centres), None
+            return (new_peak, fade * total + jnp.sum(weights, 1), fade * weighted + matmul(weights, centres)), None
 
         nothing = jnp.zeros(x.size, x.dtype)
         empty = (jnp.full(x.size, jnp.finfo(x.dtype).min), nothing, nothing)

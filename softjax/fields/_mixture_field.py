@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_finite, require_lattice, require_shape
+from softjax._linalg import matmul, tensordot
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
 from softjax.fields._dictionary import require_log_prior
@@ -47,7 +48,7 @@ class MixtureField(AbstractField):
         """Posterior mean of the data given `x` (*shape) at time `t`."""
         alpha, noise = self.process.alpha(t), self.process.sigma(t) ** 2
         variance = alpha**2 * self.width**2 + noise
-        centre = jnp.tensordot(self.posterior(t, x), self.means, 1)
+        centre = tensordot(self.posterior(t, x), self.means, 1)
         return (alpha * self.width**2 * x + noise * centre) / variance
 
     def posterior(self, t: Time, x: Configuration) -> Float[Array, " K"]:
@@ -56,5 +57,5 @@ class MixtureField(AbstractField):
         alpha = self.process.alpha(t)
         variance = alpha**2 * self.width**2 + self.process.sigma(t) ** 2
         flat = self.means.reshape(self.means.shape[0], -1)
-        overlap = flat @ x.ravel() - 0.5 * alpha * jnp.sum(flat**2, axis=1)
+        overlap = matmul(flat, x.ravel()) - 0.5 * alpha * jnp.sum(flat**2, axis=1)
         return jax.nn.softmax(alpha / variance * overlap + self.log_prior)

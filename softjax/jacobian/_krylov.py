@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import require
+from softjax._linalg import matmul
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, linearise, transpose
 
@@ -65,7 +66,7 @@ def leading_modes(
     apply = jacobian if adjoint is None else lambda v: 0.5 * (jacobian(v) + adjoint(v))
     basis, projection = _krylov(lambda q: apply(q.reshape(x.shape)).ravel(), x.ravel(), budget, num_starts, key)
     values, weights = _ritz(projection, symmetric)
-    values, flat = values[:num], weights[:, :num].T @ basis.astype(weights.dtype)
+    values, flat = values[:num], matmul(weights[:, :num].T, basis.astype(weights.dtype))
     lengths = jnp.linalg.norm(flat, axis=1, keepdims=True).astype(flat.dtype)
     vectors = (flat / lengths).reshape(num, *x.shape)
     return Eigenpairs(values, vectors, _residuals(apply, values, vectors))
@@ -108,10 +109,10 @@ def _krylov(
 
 def _orthogonalise(v: Array, basis: Array) -> tuple[Array, Array]:
     """What is left of `v` outside the span of the basis, and its components inside; twice is enough."""
-    first = basis @ v
-    v = v - first @ basis
-    second = basis @ v
-    return v - second @ basis, first + second
+    first = matmul(basis, v)
+    v = v - matmul(first, basis)
+    second = matmul(basis, v)
+    return v - matmul(second, basis), first + second
 
 
 def _normalise(v: Array) -> Array:

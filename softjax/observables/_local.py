@@ -5,6 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 
 from softjax._checks import require, require_option
+from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float
 
 _LUMINANCE = {"rec709": (0.2126, 0.7152, 0.0722), "rec601": (0.299, 0.587, 0.114)}
@@ -22,7 +23,7 @@ def luminance(
     """Luminance of a colour configuration (*lattice, 3), in its units, by Rec. 709 or Rec. 601 (App. E.3)."""
     require_option("standard", standard, _LUMINANCE)
     require(rgb.shape[-1] == 3, f"rgb must have three channels on its last axis, got shape {rgb.shape}.")
-    return rgb @ jnp.asarray(_LUMINANCE[standard], rgb.dtype)
+    return matmul(rgb, jnp.asarray(_LUMINANCE[standard], rgb.dtype))
 
 
 def magnetisation(x: Configuration) -> Float[Array, ""]:

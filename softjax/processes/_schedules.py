@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require
+from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Time
 
 
@@ -153,7 +154,7 @@ class CallableSchedule(AbstractSchedule):
     def integral(self, t: Time) -> Array:
         """Integral of the rate from 0 to t."""
         t = jnp.asarray(t)
-        return t * (self._rates(t[..., None] * jnp.asarray(_NODES, t.dtype)) @ jnp.asarray(_WEIGHTS, t.dtype))
+        return t * matmul(self._rates(t[..., None] * jnp.asarray(_NODES, t.dtype)), jnp.asarray(_WEIGHTS, t.dtype))
 
     def inverse(self, integral: Time) -> Array:
         """The time at which the integral has this value; NaN beyond the integral up to `t_max`."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require, require_lattice
+from softjax._linalg import matmul, tensordot
 from softjax._types import Array, Float
 from softjax.fields import PatchDictionary
 from softjax.theory._neighbourhood import Neighbourhood, neighbourhood_offsets
@@ -93,14 +94,14 @@ class DictionaryClosure(AbstractClosure):
         """The averages over replicas, with their standard error."""
         flat = jnp.concatenate(self.transforms.reshape(*self.transforms.shape[:2], -1), axis=-1)
         at_zero, weights = flat[:, 0], jnp.tile(structure_factor.ravel() / structure_factor.size, 2)
-        evidence = (flat * weights) @ flat.T
+        evidence = matmul(flat * weights, flat.T)
         jitter = _JITTER * jnp.finfo(evidence.dtype).eps * jnp.mean(jnp.diag(evidence))
         factor = jnp.linalg.cholesky(evidence + jitter * jnp.eye(len(evidence), dtype=evidence.dtype))
-        deviations = self.normals @ factor.T
+        deviations = matmul(self.normals, factor.T)
         overlaps = mean * at_zero + jnp.concatenate([deviations, -deviations], axis=1)
         pulls, denoised = jax.vmap(lambda e: self._posterior(alpha, variance, e))(overlaps)
-        zero_modes = pulls @ at_zero
-        covariance = jnp.tensordot(jnp.mean(pulls, 0), self.transforms[0], 1)
+        zero_modes = matmul(pulls, at_zero)
+        covariance = tensordot(jnp.mean(pulls, 0), self.transforms[0], 1)
         return Averages(covariance, jnp.std(zero_modes, ddof=1) / len(pulls) ** 0.5, jnp.mean(denoised))
 
     @property
@@ -117,7 +118,7 @@ class DictionaryClosure(AbstractClosure):
         bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
         p = jax.nn.softmax(alpha / variance * sign * overlaps[:, owner] + bias)
         centres = self.dictionary.centres
-        denoised = p @ centres
+        denoised = matmul(p, centres)
         pull = sign * jnp.mean(p * (centres - denoised[:, None]), axis=0)
         return jax.ops.segment_sum(pull, owner, len(members)), jnp.mean(denoised)
 

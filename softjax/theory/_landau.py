@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require_not_negative, require_positive
+from softjax._linalg import matmul
 from softjax._types import Array, Float, Time
 from softjax.dynamics import LandauCoefficients
 from softjax.fields import PatchDictionary
@@ -64,7 +65,7 @@ def long_wave_expansion(
     else:
         offsets = neighbourhood_offsets(model, ndim)
         covariance = jnp.ones(len(offsets), signal.dtype)
-    moments = 0.5 * covariance @ jnp.asarray(offsets**2, covariance.dtype)
+    moments = 0.5 * matmul(covariance, jnp.asarray(offsets**2, covariance.dtype))
     return linear_growth_rate(process, t, jnp.sum(covariance)), signal * moments
 
 

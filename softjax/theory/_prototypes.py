@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_positive, require_shape
+from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields import EmpiricalField
 from softjax.theory._critical import softest_ratio
@@ -72,6 +73,6 @@ def prototype_critical_times(field: EmpiricalField) -> Float[Array, " modes"]:
 def _covariance_eigenvalues(patterns: Array, weights: Array) -> Array:
     """The largest min(K, sites) eigenvalues of the weighted covariance, in descending order."""
     flat = patterns.reshape(patterns.shape[0], -1)
-    scaled = jnp.sqrt(weights)[:, None] * (flat - weights @ flat)
-    gram = scaled @ scaled.T if flat.shape[0] <= flat.shape[1] else scaled.T @ scaled
+    scaled = jnp.sqrt(weights)[:, None] * (flat - matmul(weights, flat))
+    gram = matmul(scaled, scaled.T) if flat.shape[0] <= flat.shape[1] else matmul(scaled.T, scaled)
     return jnp.maximum(jnp.linalg.eigvalsh(gram)[::-1], 0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_lattice, require_positive
+from softjax._linalg import tensordot
 from softjax._types import Array, Complex, Float, Time
 from softjax.fields import PatchDictionary
 from softjax.processes import VP, AbstractProcess
@@ -107,9 +108,9 @@ def posterior_covariance(dictionary: PatchDictionary, process: AbstractProcess, 
     """Covariance C(r) of the centre with every site of the patch, given x = 0, shape (*patch)."""
     alpha, variance = process.alpha(t), process.sigma(t) ** 2
     weights = jax.nn.softmax(dictionary.log_prior - 0.5 * alpha**2 / variance * dictionary.squared_norms)
-    deviations = dictionary.patterns - jnp.tensordot(weights, dictionary.patterns, 1)
+    deviations = dictionary.patterns - tensordot(weights, dictionary.patterns, 1)
     centres = deviations[(slice(None), *(side // 2 for side in dictionary.patch_shape))]
-    return jnp.tensordot(weights * centres, deviations, 1)
+    return tensordot(weights * centres, deviations, 1)
 
 
 def linear_growth_rate(process: AbstractProcess, t: Time, covariance: Array) -> Array:

@@ -157,7 +157,7 @@ def _mean_losses(objective: Any, network: Any, times: Array, images: Array, labe
 def _compiled_step(
     objective: AbstractObjective, transformation: Any, config: Optimisation, constrain: Callable[[Any], Any] | None
 ) -> Callable[..., tuple[TrainState, Array]]:
-    """One step as compiled programs that overwrite the state they are given."""
+    """One step that overwrites the state it is given: one compiled program, or a few where the batch is divided."""
     fastest = math.gcd(_CPU_MICROBATCH * jax.device_count(), config.batch_size) if _on_cpu() else config.batch_size
     microbatch = min(config.microbatch or fastest, config.batch_size)
     exponent = average_exponent(config.average_width)
@@ -198,7 +198,7 @@ def _compiled_step(
             total = accumulate(total, state.network, inputs, jnp.asarray(n))
         return update(state, total)
 
-    return step
+    return step if microbatch < config.batch_size else jax.jit(step, donate_argnums=0)
 
 
 def _operations(objective: AbstractObjective, network: Any, data: LabelledImages) -> float:

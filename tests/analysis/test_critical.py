@@ -18,6 +18,11 @@ def parabolas(ts, centres, height=2.0):
     return height - 0.7 * (jnp.log(ts) - jnp.log(jnp.asarray(centres, FLOAT))[:, None]) ** 2
 
 
+def growths(ts, onsets, threshold=1.0):
+    """Lengths that pass `threshold` at the times `onsets`, lines in log t."""
+    return threshold + jnp.log(jnp.asarray(onsets, FLOAT))[:, None] - jnp.log(ts)
+
+
 @pytest.mark.float32
 @pytest.mark.parametrize("ts", [TS, UNEVEN], ids=["log", "uneven"])
 @pytest.mark.parametrize("centre", [0.31, 1.0, 3.456])
@@ -37,6 +42,55 @@ def test_crossing_of_a_line_in_log_t_is_exact_between_grid_points(ts, zero):
     assert_close(point.location, np.asarray(zero), 5)
     assert_close(point.interval, np.full(2, zero), 5)
     assert point.peak == 0
+
+
+@pytest.mark.float32
+@pytest.mark.parametrize("ts", [TS, UNEVEN], ids=["log", "uneven"])
+@pytest.mark.parametrize("threshold", [1.0, 2.5])
+def test_onset_is_where_the_median_passes_the_threshold_between_grid_points(ts, threshold):
+    slopes = jnp.asarray([[1.0], [2.0], [30.0]], FLOAT)  # the last would move a mean
+    lengths = threshold + slopes * growths(ts, [0.5, 1.234, 6.0], 0.0)
+    point = sj.onset(ts, lengths, threshold, key=jr.key(0), num_bootstrap=20)
+    assert_close(point.location, np.asarray(1.234), LOOSEN)
+    assert point.peak == threshold
+
+
+@pytest.mark.parametrize("num_steps", [10, 400])
+def test_interval_of_the_onset_is_that_of_the_median_on_every_grid(num_steps):
+    # The onset of the median of parallel lines is the median onset. Of seven resampled ones it lies at or below the
+    # least with probability 0.010, at or below the next with 0.10, so that the latter is the 2.5% quantile.
+    onsets = np.asarray([0.31, 0.47, 0.83, 1.13, 1.71, 2.77, 4.1])
+    ts = sj.log_grid(10.0, 0.1, num_steps)
+    point = sj.onset(ts, growths(ts, onsets), key=jr.key(0))
+    assert_close(point.location, onsets[3], LOOSEN)
+    assert_close(point.interval, onsets[[1, 5]], LOOSEN)
+
+
+def test_onset_is_the_crossing_after_which_the_length_stays_above():
+    lengths = growths(TS, [1.5]).at[:, 5:8].set(1.2).at[:, 0].set(3.0)
+    assert_close(sj.onset(TS, lengths, key=jr.key(0), num_bootstrap=10).location, np.asarray(1.5), LOOSEN)
+
+
+def test_onset_of_smoothed_lengths_is_that_of_the_signal_in_noise():
+    # Noise as of 28 x 28 sites, 0.4 +- 0.3, and a pattern: one site together at t = 2. Single lengths pass it before.
+    ts = sj.log_grid(8.0, 0.1, 200)
+    lengths = 0.4 + 0.6 * (2 / ts) ** 2 + 0.3 * jr.normal(jr.key(0), (16, ts.size), FLOAT)
+    assert np.mean(lengths[:, ts > 4] > 1) > 0.03
+    point = sj.onset(ts, sj.smooth(ts, lengths), key=jr.key(1), num_bootstrap=200)
+    assert float(point.location) == pytest.approx(2.0, rel=0.05)
+    assert 1.7 < point.interval[0] < 2 < point.interval[1] < 2.3
+
+
+def test_resamples_without_an_onset_are_left_out_of_its_interval():
+    lengths = jnp.concatenate([growths(TS, [1.0, 1.5, 2.0]), jnp.zeros((2, 61), FLOAT)])
+    point = sj.onset(TS, lengths, key=jr.key(0))
+    assert np.all(np.isfinite(point.interval))
+    assert_close(point.location, np.asarray(1.0), LOOSEN)
+
+
+def test_a_length_that_ends_below_the_threshold_has_no_onset():
+    falls_back = growths(TS, [1.5]).at[:, -1].set(0.5)
+    assert np.isnan(sj.onset(TS, falls_back, key=jr.key(0), num_bootstrap=10).location)
 
 
 def test_peak_is_that_of_the_median_curve():
@@ -60,10 +114,10 @@ def test_zero_on_a_grid_point_is_found_there():
     assert_close(sj.zero_crossing(TS, rates, key=jr.key(0), num_bootstrap=10).location, TS[20])
 
 
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_without_a_crossing_there_is_no_time(sign):
-    rates = jnp.full((3, 61), sign, FLOAT)
-    point = sj.zero_crossing(TS, rates, key=jr.key(0), num_bootstrap=10)
+@pytest.mark.parametrize("estimate", [sj.zero_crossing, sj.onset])
+@pytest.mark.parametrize("value", [2.0, -1.0])
+def test_without_a_crossing_there_is_no_time(estimate, value):
+    point = estimate(TS, jnp.full((3, 61), value, FLOAT), key=jr.key(0), num_bootstrap=10)
     assert np.isnan(point.location)
     assert np.all(np.isnan(point.interval))
 
@@ -87,8 +141,10 @@ def test_a_plateau_has_its_peak_on_itself():
     assert TS[25] <= point.location <= TS[19]
 
 
-def test_one_trajectory_has_an_interval_without_width():
-    point = sj.critical_point(TS, parabolas(TS, [2.0]), key=jr.key(0), num_bootstrap=50)
+@pytest.mark.parametrize(("estimate", "curves"), [(sj.critical_point, parabolas), (sj.onset, growths)])
+def test_one_trajectory_has_an_interval_without_width(estimate, curves):
+    point = estimate(TS, curves(TS, [2.222]), key=jr.key(0), num_bootstrap=50)
+    assert_close(point.location, np.asarray(2.222), LOOSEN)
     assert_close(point.interval, jnp.full(2, point.location))
 
 
@@ -128,9 +184,11 @@ def test_interval_covers_the_truth_as_often_as_it_says(estimate, curves, level):
     assert abs(covered - level) < 4 * np.sqrt(level * (1 - level) / ensembles) + 0.03
 
 
-@pytest.mark.parametrize("estimate", [sj.critical_point, sj.zero_crossing])
-def test_key_decides_the_interval_and_nothing_else(estimate):
-    curves = parabolas(TS, np.linspace(0.5, 2.0, 9)) - 1.5
+@pytest.mark.parametrize(
+    ("estimate", "curves"), [(sj.critical_point, parabolas), (sj.zero_crossing, parabolas), (sj.onset, growths)]
+)
+def test_key_decides_the_interval_and_nothing_else(estimate, curves):
+    curves = curves(TS, np.linspace(0.5, 2.0, 9)) - (1.5 if curves is parabolas else 0.0)
     one, same, other = (estimate(TS, curves, key=jr.key(i), num_bootstrap=100) for i in (0, 0, 1))
     assert_close(one, same)
     assert one.location == other.location
@@ -138,7 +196,7 @@ def test_key_decides_the_interval_and_nothing_else(estimate):
     assert one.interval[0] <= one.location <= one.interval[1]
 
 
-@pytest.mark.parametrize("estimate", [sj.critical_point, sj.zero_crossing])
+@pytest.mark.parametrize("estimate", [sj.critical_point, sj.zero_crossing, sj.onset])
 @pytest.mark.parametrize(
     ("curves", "options", "message"),
     [
@@ -153,6 +211,11 @@ def test_key_decides_the_interval_and_nothing_else(estimate):
 def test_bad_requests_are_refused(estimate, curves, options, message):
     with pytest.raises(ValueError, match=message):
         estimate(TS, curves, key=jr.key(0), **options)
+
+
+def test_a_threshold_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="threshold must be finite, got nan"):
+        sj.onset(TS, growths(TS, [1.0]), np.nan, key=jr.key(0))
 
 
 def test_a_window_keeps_the_search_from_late_spikes():

@@ -10,6 +10,7 @@ import softjax as sj
 from softjax.experiments import empirical, load_results, patch
 from softjax.experiments._ensemble import _store_chunk
 from softjax.experiments._store import TrajectoryStore
+from softjax.experiments._summary import onset_row
 from softjax.experiments.configs import EmpiricalConfig, Integration, PatchConfig, Probe, TimeGrid
 
 PATCH = PatchConfig(
@@ -155,6 +156,16 @@ def test_summary_names_its_units(experiment, patch_data, empirical_data):
     assert len({row.name for row in rows}) == len(rows)
     assert all(row.units for row in rows if row.name != "trajectories")
     assert all(row.text for row in rows)
+    assert "onset of xi, median above 1 site" in {row.name for row in rows}
+
+
+def test_onset_in_the_summary_is_that_of_the_trajectories_lengths(patch_data):
+    onsets = np.asarray([1.2, 1.4, 1.7, 2.1, 2.4])[:, None]
+    lengths = patch_data["correlation_length"].copy(data=1 + np.log(onsets / patch_data["time"].values))
+    row = onset_row(patch_data.assign(correlation_length=lengths))
+    assert row.value == pytest.approx(1.7, rel=1e-3)
+    assert row.interval == pytest.approx((1.2, 2.4), rel=1e-3)
+    assert row.units == "t"
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,16 @@ def test_fashion_resumes_only_with_the_same_weights(fashion_run, unet, tmp_path)
         fashion.run(replace(FASHION, weights=str(tmp_path / "moved")), path)
 
 
+def test_fashion_keeps_all_that_it_shows(fashion_run, unet, monkeypatch):
+    data, path = fashion_run
+    assert set(sj.experiments.load_results(path).variables) == set(data.variables)
+    monkeypatch.setattr(fashion, "_equivariance", None)  # to call it again fails
+    again = fashion.run(replace(FASHION, weights=unet), path)
+    for name in ("leakage", "zone_rate", "effective_radius"):
+        assert_close(again[name].values, data[name].values)
+        assert again[name].attrs == data[name].attrs
+
+
 def test_fashion_draws_and_sums_up(fashion_run):
     data, _ = fashion_run
     assert len(fashion.figure(data).subfigs) == 4
@@ -130,6 +140,7 @@ def test_fashion_draws_and_sums_up(fashion_run):
     rows = {row.name: row for row in fashion.summary(data)}
     assert rows["epochs of training"].value == 0.5
     assert rows["peak of median xi_eq"].value >= fashion.LOWEST_PEAK
+    assert "onset of xi, median above 1 site" in rows
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -190,6 +190,16 @@ def test_new_times_and_states_do_not_retrace(make):
     assert len(traces) == 1
 
 
+@pytest.mark.parametrize("make", [make for make in FIELDS if make is not network], ids=lambda make: make.__name__)
+def test_matrix_products_keep_all_bits_on_accelerators(make):
+    x = random(3, (2, *SHAPE), FLOAT)
+    batched = jax.vmap(score_and_tangent, (None, None, 0, 0))
+    program = jax.jit(lambda x: batched(make(sj.VP(), FLOAT), jnp.asarray(T), x, x)).lower(x).as_text()
+    products = [line for line in program.splitlines() if "dot_general" in line]
+    assert [line for line in products if "HIGHEST, HIGHEST" not in line] == []
+    assert len(products) > 0 or make in (patch, uneven_patch, gaussian)
+
+
 @CONTRACT
 def test_batches_are_refused_with_the_remedy(make):
     with pytest.raises(ValueError, match=r"got.*\(2, 5, 6\).*use jax\.vmap"):
