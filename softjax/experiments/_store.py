@@ -96,8 +96,9 @@ def completed(dataset: xr.Dataset, path: Path | None, more: Callable[[], xr.Data
         for name, variable in derived.variables.items():
             array = _create(group, str(name), variable.shape, variable.dtype, variable, chunks=variable.shape)
             array[...] = variable.values
-        group.attrs["completed"] = True  # last: a run that is killed before begins this again
-    return dataset.merge(derived).assign_attrs(completed=True)
+        group.attrs["completed"] = True  # last: after a kill this is done again
+    # What a killed run left of them gives way.
+    return dataset.drop_vars(derived.variables, errors="ignore").merge(derived).assign_attrs(completed=True)
 
 
 def load_results(path: Path | str) -> xr.Dataset:

@@ -10,7 +10,7 @@ import xarray as xr
 import zarr
 
 from softjax.experiments import load_results
-from softjax.experiments._store import TrajectoryStore
+from softjax.experiments._store import TrajectoryStore, completed
 
 CONFIG = {"name": "test", "size": 3}
 STATIC = xr.Dataset({"time": (("time",), np.array([2.0, 1.0]), {"units": "1"})}, attrs={"origin": "here"})
@@ -45,6 +45,20 @@ def test_resumes_with_what_is_missing(tmp_path):
     np.testing.assert_array_equal(again.todo, [1, 3])
     again.create(STATIC, TEMPLATE)  # must not wipe
     np.testing.assert_array_equal(again.dataset()["length"].values, [[0, 0], [2, 2]])
+
+
+def test_what_is_derived_is_kept_and_begun_again_after_a_kill(tmp_path):
+    path = tmp_path / "data.zarr"
+    filled(path, 2, (0, 1))
+    more = xr.Dataset({"reach": (("place",), np.array([1.0, 2.0]))}, coords={"place": np.array([3.0, 4.0])})
+    xr.testing.assert_equal(completed(load_results(path), path, lambda: more)[["reach"]], more)
+    xr.testing.assert_equal(load_results(path)[["reach"]], more)
+    group = zarr.open_group(str(path))
+    del group.attrs["completed"]  # as a run leaves it that is killed while it writes
+    group["place"][...] = 0
+    group["reach"][...] = np.nan
+    xr.testing.assert_equal(completed(load_results(path), path, lambda: more)[["reach"]], more)
+    xr.testing.assert_equal(load_results(path)[["reach"]], more)
 
 
 def test_refuses_the_results_of_another_configuration(tmp_path):
@@ -95,7 +109,7 @@ import numpy as np
 sys.path.insert(0, {folder!r})
 from test_store import CONFIG, STATIC
 import xarray as xr
-from softjax.experiments._store import TrajectoryStore
+from softjax.experiments._store import TrajectoryStore, completed
 store = TrajectoryStore(__import__("pathlib").Path({path!r}), 400, CONFIG)
 store.create(STATIC, xr.Dataset({{"length": (("time", "y"), np.zeros((2, 5000)))}}))
 for index in store.todo:
