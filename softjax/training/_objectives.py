@@ -1,5 +1,6 @@
 r"""What a network is trained to do with one image, at one time if it is to denoise (App. D.4)."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -34,10 +35,12 @@ class AbstractObjective(eqx.Module):
 
 
 class NoisePrediction(AbstractObjective):
-    r"""Mean square error of the predicted noise per pixel, t log-uniform (App. D.4).
+    r"""Mean square error of the predicted noise per pixel, t log-uniform (App. D.4) or, with `log_t_std`, log-normal.
 
     The network sees $\alpha x_0 + \sigma\varepsilon$ and is to return $\varepsilon$. One without knowledge has the loss
     1. Networks with labels see, with probability `label_dropout`, the label that stands for none, `num_classes`.
+    Times weigh as $\min(1/\alpha^2, w)$ with w the `weight_limit`: all alike at 1; above, errors of the velocity
+    $\dot x$ (Salimans and Ho 2022, arXiv 2202.00512) weigh alike until $1/\alpha^2 = w$, where images take shape.
     """
 
     process: AbstractProcess
@@ -45,14 +48,21 @@ class NoisePrediction(AbstractObjective):
     t_max: float = eqx.field(static=True)
     num_classes: int = eqx.field(static=True, default=0)
     label_dropout: float = eqx.field(static=True, default=0.0)
+    weight_limit: float = eqx.field(static=True, default=1.0)
+    log_t_std: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        """Refuses an empty range of times."""
+        """Refuses an empty range of times, weights below 1 and times that are all the same."""
         require(0 < self.t_min < self.t_max, f"need 0 < t_min < t_max, got {self.t_min} and {self.t_max}.")
+        require(self.weight_limit >= 1, f"weight_limit must be at least 1, got {self.weight_limit}.")
+        require(self.log_t_std is None or self.log_t_std > 0, f"log_t_std must be positive, got {self.log_t_std}.")
 
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Log-uniform times from t_min to t_max."""
-        return self.t_min * jnp.exp(quantiles * jnp.log(self.t_max / self.t_min))
+        """Times from t_min to t_max, their logarithms uniform, or normal about 0 with deviation `log_t_std`."""
+        if self.log_t_std is None:
+            return self.t_min * jnp.exp(quantiles * jnp.log(self.t_max / self.t_min))
+        first, last = (jax.scipy.special.ndtr(math.log(t) / self.log_t_std) for t in (self.t_min, self.t_max))
+        return jnp.exp(self.log_t_std * jax.scipy.special.ndtri(first + quantiles * (last - first)))
 
     def loss(
         self,
@@ -62,7 +72,7 @@ class NoisePrediction(AbstractObjective):
         label: Int[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
-        """Mean square error of the predicted noise."""
+        """Weighted mean square error of the predicted noise."""
         key_noise, key_label = jr.split(key)
         noise = jr.normal(key_noise, image.shape, image.dtype)
         x = self.process.alpha(t) * image + self.process.sigma(t) * noise
@@ -71,7 +81,8 @@ class NoisePrediction(AbstractObjective):
             prediction = network(t, x, jnp.where(dropped, self.num_classes, label))
         else:
             prediction = network(t, x)
-        return jnp.mean((prediction - noise) ** 2)
+        weight = jnp.minimum(self.process.alpha(t) ** -2, self.weight_limit)
+        return weight * jnp.mean((prediction - noise) ** 2)
 
 
 class Denoising(AbstractObjective):

@@ -50,6 +50,11 @@ class FashionTraining:
     """Smallest training time (dimensionless)."""
     t_max: float = 8.0
     """Largest training time (dimensionless)."""
+    weight_limit: float = 1.0
+    """Times weigh as min(1/alpha^2, weight_limit) in the loss. 1, the paper's, makes all alike; 20 lets the network
+    learn more where images take shape. The losses on the test split are always with 1."""
+    log_t_std: float | None = None
+    """Standard deviation of ln t about 0, as images take shape near t = 1; None, the paper's, draws ln t uniformly."""
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of all noise."""
     start: str | None = None

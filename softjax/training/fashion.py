@@ -49,7 +49,8 @@ def train_fashion(
     architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
     process = VP(1.0)
     dropout = 0.1 if config.num_classes else 0.0
-    objective = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)
+    judged = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)
+    objective = replace(judged, weight_limit=config.weight_limit, log_t_std=config.log_t_std)
     edges = (*(t for t in _DECADES if config.t_min <= t < config.t_max), config.t_max)
     return _train(
         config,
@@ -57,7 +58,7 @@ def train_fashion(
         objective,
         _first_network(UNet, architecture, config.start, key_network),
         data,
-        lambda network: _losses(objective, network, test, edges, "t", key_validation),
+        lambda network: _losses(judged, network, test, edges, "t", key_validation),
         key=key_training,
         resume=resume,
         report=report,

@@ -1,3 +1,5 @@
+from statistics import NormalDist
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -40,12 +42,37 @@ def test_a_network_that_says_nothing_has_loss_one_and_one_that_knows_has_none():
     assert float(objective.loss(knowing, T, IMAGE, LABEL, KEY)) < 1e-9
 
 
+@pytest.mark.parametrize(("t", "weight"), [(0.4, np.exp(0.4)), (5.0, 20.0)])
+def test_times_weigh_by_the_error_of_the_velocity_up_to_a_limit(t, weight):
+    plain, weighted = (
+        NoisePrediction(sj.VP(), 1e-3, 6.0, weight_limit=w).loss(
+            lambda t, x: jnp.tanh(x), jnp.asarray(t, FLOAT), IMAGE, LABEL, KEY
+        )
+        for w in (1.0, 20.0)
+    )
+    assert_close(weighted, weight * float(plain), loosen=8)
+    with pytest.raises(ValueError, match=r"weight_limit must be at least 1, got 0\.5"):
+        NoisePrediction(sj.VP(), 1e-3, 6.0, weight_limit=0.5)
+
+
 def test_times_are_log_uniform():
     times = NoisePrediction(sj.VP(), 1e-3, 6.0).times(jnp.linspace(0, 1, 7, dtype=FLOAT))
     assert_close(times, np.geomspace(1e-3, 6, 7), loosen=4)
     for t_min, t_max in [(0.0, 1.0), (2.0, 1.0), (1.0, 1.0)]:
         with pytest.raises(ValueError, match=f"need 0 < t_min < t_max, got {t_min} and {t_max}"):
             NoisePrediction(sj.VP(), t_min, t_max)
+
+
+def test_times_are_log_normal_between_their_ends():
+    quantiles = (jnp.arange(2000, dtype=FLOAT) + 0.5) / 2000
+    times = np.asarray(NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_std=1.5).times(quantiles), float)
+    normal = NormalDist(0, 1.5)
+    first, last = normal.cdf(np.log(1e-3)), normal.cdf(np.log(8))
+    assert 1e-3 < times[0] < times[-1] < 8
+    for part in (0.01, 0.3, 0.9):
+        assert np.mean(times < np.exp(normal.inv_cdf(first + part * (last - first)))) == pytest.approx(part, abs=1e-3)
+    with pytest.raises(ValueError, match="log_t_std must be positive"):
+        NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_std=0.0)
 
 
 @pytest.mark.parametrize(("dropout", "shown"), [(0.0, 2), (1.0, 10)])
