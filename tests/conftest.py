@@ -2,6 +2,9 @@
 
 Precision comes from the environment and is never switched inside a test: JAX_ENABLE_X64=1 (the default here) runs
 everything in double precision, JAX_ENABLE_X64=0 in single. Strict promotion finds every silent cast.
+
+Double precision compiles in haste, which halves the time of most tests, apart from those marked `optimised`; single
+precision, and all that runs in a process of its own, compiles as users do.
 """
 
 import os
@@ -15,6 +18,19 @@ import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+_HASTE = jax.config.read("jax_enable_x64") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
+jax.config.update("jax_disable_most_optimizations", _HASTE)
+
+
+@pytest.fixture(autouse=True)
+def compilation(request):
+    """Takes its time over programs that run for longer than it takes to compile them."""
+    if not (_HASTE and request.node.get_closest_marker("optimised")):
+        yield
+        return
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

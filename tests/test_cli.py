@@ -114,6 +114,7 @@ def sample(monkeypatch):
     return str(FOLDER)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("softjax.cli._LOG_SECONDS", 0.0)

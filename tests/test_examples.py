@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+AS_USERS = {name: value for name, value in os.environ.items() if name != "JAX_ENABLE_X64"} | {"MPLBACKEND": "Agg"}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs_and_draws_its_figure(script, tmp_path):
-    environment = os.environ | {"MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error", str(script)]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, env=AS_USERS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert (tmp_path / f"{script.stem}.png").stat().st_size > 5_000
@@ -22,7 +22,8 @@ def test_example_runs_and_draws_its_figure(script, tmp_path):
 def test_the_readme_s_python_runs_as_printed(tmp_path):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     code = readme.split("```python\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=AS_USERS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     measured, exact = map(float, done.stdout.split())
     assert measured == pytest.approx(exact, rel=0.1)

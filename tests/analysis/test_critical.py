@@ -158,6 +158,7 @@ def test_interval_of_the_median_is_that_of_resampled_trajectories():
         assert_close(point.interval, np.asarray(expected), LOOSEN)
 
 
+@pytest.mark.optimised
 @pytest.mark.float32
 @pytest.mark.parametrize(
     ("estimate", "curves", "level"),

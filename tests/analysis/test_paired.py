@@ -20,6 +20,7 @@ def scores(rng, effect):
     return jnp.asarray(shared + effect + first, FLOAT), jnp.asarray(shared + second, FLOAT)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize("effect", [0.0, 0.2])
 def test_intervals_cover_the_effect_at_their_rate_and_nothing_is_found_where_nothing_is(effect):

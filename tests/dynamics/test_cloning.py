@@ -49,6 +49,7 @@ def test_drift_instability_of_the_clouds_precedes_speciation_by_half_log_two():
     assert onset - float(sj.theory.speciation_time(sj.VP(2.0), size)) == pytest.approx(0.3466, abs=1e-3)
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_cloning_meets_the_exact_agreement():
     size = 256

@@ -151,6 +151,7 @@ def growth_exponent(tau, lengths):
     return 0.5 * np.polyfit(np.log(tau[late] - tau[start]), excess, 1)[0]
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_domains_of_a_deep_quench_grow_with_exponent_one_half():
     c, ts = LandauCoefficients(1.0, 1.0, 1.0, 0.0), jnp.linspace(200.0, 0.0, 201)
@@ -169,6 +170,7 @@ def test_domains_of_a_deep_quench_grow_with_exponent_one_half():
     assert 4 * np.mean(lengths[:, 50]) < 128  # domains are small against the lattice
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 def test_landau_theory_projected_on_the_patch_model_has_its_structure_factor():
     w, length = 3, 48

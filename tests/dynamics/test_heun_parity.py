@@ -26,6 +26,7 @@ def stored_field(path):
     return sj.NetworkField(network, sj.EDM(), "denoiser")
 
 
+@pytest.mark.optimised
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "num_steps"), [("plain", 32), ("autog", 8)])
 def test_every_state_is_the_reference_s(name, num_steps):
