@@ -17,6 +17,7 @@ from softjax.experiments.fashion import network_folder
 from softjax.training import Denoising, NoisePrediction
 from softjax.training.fashion import accuracy, images_of
 
+pytestmark = pytest.mark.optimised
 VARIANTS = ["binary", "grey"]
 
 

@@ -37,6 +37,7 @@ from softjax.training import (
 from softjax.training._speed import matmul_rate, operations
 from softjax.training.fashion import accuracy, images_of
 
+pytestmark = pytest.mark.optimised
 QUICK = Optimisation(epochs=1, batch_size=50, microbatch=50, learning_rate=3e-3, warmup_steps=1)
 
 
