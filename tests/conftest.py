@@ -19,18 +19,14 @@ import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 _HASTE = jax.config.read("jax_enable_x64") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
-jax.config.update("jax_disable_most_optimizations", _HASTE)
 
 
 @pytest.fixture(autouse=True)
 def compilation(request):
     """Takes its time over programs that run for longer than it takes to compile them."""
-    if not (_HASTE and request.node.get_closest_marker("optimised")):
-        yield
-        return
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
+    if _HASTE:
+        haste = request.node.get_closest_marker("optimised") is None
+        jax.config.update("jax_disable_most_optimizations", haste)
 
 
 @pytest.fixture
