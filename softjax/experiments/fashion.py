@@ -44,9 +44,10 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     """Reverse trajectories of the network with all that the figure shows.
 
     Besides what `softjax.experiments.patch.run` measures: `class_index` and `class_probability` of the final states,
-    by the classifier that ships, if they have the size that it knows; over the dimensions equivariance_time and state,
-    `leakage` (share of the response outside the Fourier pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole
-    zone) and `effective_radius` of the denoiser's Jacobian. Arguments as there.
+    freed of the noise that is left at t_min, by the classifier that ships, if they have the size that it knows; over
+    the dimensions equivariance_time and state, `leakage` (share of the response outside the Fourier pair, per shell),
+    `zone_rate` (sigma^2 Re lambda over the whole zone) and `effective_radius` of the denoiser's Jacobian. Arguments as
+    there.
     """
     config = config or Config()
     require(
@@ -70,7 +71,8 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     dataset = measure(field, config, key=key_paths, static=static, path=path, progress=progress, identity=identity)
 
     def more() -> xr.Dataset:
-        shown = classes(dataset["final_state"].values, config.grey)
+        last, states = dataset["time"][-1], dataset["final_state"]
+        shown = classes(np.asarray(_denoised(field, jnp.asarray(last), jnp.asarray(states))), config.grey)
         if not config.num_equivariance_times:
             return shown
         return shown.merge(_equivariance(field, config, key_paths, key_probes))
@@ -124,6 +126,12 @@ def classes(states: np.ndarray, grey: bool) -> xr.Dataset:
             ),
         }
     )
+
+
+@eqx.filter_jit
+def _denoised(field: AbstractField, t: Array, states: Array) -> Array:
+    """The last step of a sampler: images (N, h, w), from states with the noise of the time t."""
+    return jax.lax.map(lambda x: field.denoise(t, x), states)
 
 
 def _class_rows(dataset: xr.Dataset) -> list[Row]:

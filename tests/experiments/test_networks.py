@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+import xarray as xr
 from fashion_sample import FOLDER, published_files
 from flax import nnx
 from helpers import assert_close
@@ -141,6 +142,17 @@ def test_fashion_draws_and_sums_up(fashion_run):
     assert rows["epochs of training"].value == 0.5
     assert rows["peak of median xi_eq"].value >= fashion.LOWEST_PEAK
     assert "onset of xi, median above 1 site" in rows
+
+
+def test_the_classifier_sees_no_noise_of_the_last_time(unet, monkeypatch):
+    shown = []
+    monkeypatch.setattr(fashion, "classes", lambda images, grey: shown.append(images) or xr.Dataset())
+    time = TimeGrid(t_min=0.5, num_steps=2)  # where a denoised image is far from its state
+    data = fashion.run(replace(FASHION, weights=unet, num_equivariance_times=0, time=time))
+    states = jnp.asarray(data["final_state"].values)
+    field = load_network(unet)
+    assert_close(shown[0], jax.vmap(lambda x: field.denoise(jnp.asarray(0.5), x))(states))
+    assert np.max(np.abs(shown[0] - states)) > 0.1
 
 
 @pytest.mark.parametrize("grey", [False, True])
