@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from softjax.analysis import CriticalPoint, critical_point, log_derivative, onset, smooth
+from softjax.plotting import equilibrium_peak
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,12 @@ class Row:
 def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float | None = None) -> Row:
     """Time at which the median over trajectories of (trajectory, time) curves peaks, above the time `lowest`."""
     window = None if lowest is None else (lowest, math.inf)
-    return _row(name, dataset, curves, partial(critical_point, window=window))
+    return _row(name, _estimated(partial(critical_point, window=window), dataset, curves))
 
 
-def equilibrium_row(dataset: xr.Dataset, lowest: float | None = None) -> Row:
-    """Peak of the equilibrium length above the time `lowest`: below, single trajectories have spikes.
-
-    A tenth of t_c by default.
-    """
-    lowest = 0.1 * dataset.attrs["critical_time"] if lowest is None else lowest
-    return peak_row("peak of median xi_eq", dataset, dataset["equilibrium_length"], lowest)
+def equilibrium_row(dataset: xr.Dataset) -> Row:
+    """The peak of the equilibrium length that the figures mark."""
+    return _row("peak of median xi_eq", equilibrium_peak(dataset))
 
 
 def growth_row(dataset: xr.Dataset) -> Row:
@@ -59,7 +56,8 @@ def onset_row(dataset: xr.Dataset) -> Row:
     """Time from which on the median of the pattern's correlation length, smoothed, stays above one site."""
     lengths = dataset["correlation_length"]
     smoothed = smooth(jnp.asarray(dataset["time"].values), jnp.asarray(lengths.values))
-    return _row("onset of xi, median above 1 site", dataset, lengths.copy(data=np.asarray(smoothed)), onset)
+    point = _estimated(onset, dataset, lengths.copy(data=np.asarray(smoothed)))
+    return _row("onset of xi, median above 1 site", point)
 
 
 def cost_rows(dataset: xr.Dataset) -> list[Row]:
@@ -73,7 +71,10 @@ def cost_rows(dataset: xr.Dataset) -> list[Row]:
     ]
 
 
-def _row(name: str, dataset: xr.Dataset, curves: xr.DataArray, estimate: Callable[..., CriticalPoint]) -> Row:
+def _estimated(estimate: Callable[..., CriticalPoint], dataset: xr.Dataset, curves: xr.DataArray) -> CriticalPoint:
     key = jr.key(0)  # of the bootstrap only: the same data give the same interval
-    point = estimate(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
+    return estimate(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
+
+
+def _row(name: str, point: CriticalPoint) -> Row:
     return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))

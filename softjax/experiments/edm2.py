@@ -80,7 +80,7 @@ def figure(dataset: xr.Dataset) -> matplotlib.figure.Figure:
 
 def summary(dataset: xr.Dataset) -> list[Row]:
     """The empirical critical noise level, where the pattern's length grows fastest, and the cost of the run."""
-    rows = [equilibrium_row(dataset, LOWEST_PEAK), growth_row(dataset)]
+    rows = [equilibrium_row(dataset), growth_row(dataset)]
     return [replace(row, units="sigma") for row in rows] + cost_rows(dataset)
 
 

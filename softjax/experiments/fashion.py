@@ -98,7 +98,7 @@ def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> matplotlib.
 def summary(dataset: xr.Dataset) -> list[Row]:
     """Critical times as measured, and the cost of the run."""
     return [
-        equilibrium_row(dataset, LOWEST_PEAK),
+        equilibrium_row(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), LOWEST_PEAK),
         onset_row(dataset),
         growth_row(dataset),

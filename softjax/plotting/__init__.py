@@ -4,6 +4,7 @@ from softjax.plotting._clocks import clock_figure as clock_figure
 from softjax.plotting._edm2 import edm2_figure as edm2_figure
 from softjax.plotting._locality import locality_figure as locality_figure
 from softjax.plotting._overview import Quantity as Quantity
+from softjax.plotting._overview import equilibrium_peak as equilibrium_peak
 from softjax.plotting._overview import overview as overview
 from softjax.plotting._pulse import pulse_figure as pulse_figure
 from softjax.plotting._theory import theory_figure as theory_figure

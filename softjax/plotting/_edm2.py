@@ -6,8 +6,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from softjax.plotting._overview import peak_time
-from softjax.plotting._style import EQUILIBRIUM, FIELD_LIMITS, MEASURED, SHELLS, STYLE
+from softjax.plotting._overview import equilibrium_peak, mark_peak
+from softjax.plotting._style import EQUILIBRIUM, FIELD_LIMITS, SHELLS, STYLE
 
 _SHOWN = 10
 
@@ -28,12 +28,11 @@ def edm2_figure(dataset: xr.Dataset) -> Figure:
         _lengths(lengths, dataset)
         _responses(responses, dataset)
         _dispersion(dispersion, dataset)
+        peak = equilibrium_peak(dataset)
         for axis in (lengths, responses, dispersion):
             axis.set_xscale("log")
             axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-            axis.axvline(
-                peak_time(dataset), **MEASURED, label=rf"peak of $\xi_{{eq}}$: $\sigma$ = {peak_time(dataset):.3g}"
-            )
+            mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$, 95%: $\sigma$ = {float(peak.location):.3g}")
             axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
         lengths.legend(loc="best")
         responses.legend(loc="best", ncols=2)

@@ -1,15 +1,17 @@
 """An experiment at a glance: its patterns, a denoising strip, lengths, growth, and mode responses (Figs. 3, 4)."""
 
+import math
 from typing import Literal
 
 import jax.numpy as jnp
+import jax.random as jr
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from softjax.analysis import log_derivative
+from softjax.analysis import CriticalPoint, critical_point, log_derivative
 from softjax.plotting._equivariance import equivariance_panels
 from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, MEASURED, SHELLS, STYLE
 
@@ -79,12 +81,13 @@ def _picture(axis: Axes, state: np.ndarray) -> None:
 
 
 def _curves(figure: SubFigure, dataset: xr.Dataset, quantity: Quantity) -> None:
+    peak = equilibrium_peak(dataset)
     lengths, growth, response = figure.subplots(1, 3)
     _length_panel(lengths, dataset)
     _growth_panel(growth, dataset)
-    _response_panel(response, dataset, quantity)
+    _response_panel(response, dataset, quantity, 0.5 * dataset.attrs.get("critical_time", float(peak.location)))
     for axis in (lengths, growth, response):
-        _critical_lines(axis, dataset)
+        _critical_lines(axis, dataset, peak)
         axis.set_xlabel("diffusion time t  (noise to the left)")
     for axis in (lengths, growth):
         axis.set_xscale("log")
@@ -120,9 +123,9 @@ def _growth_panel(axis: Axes, dataset: xr.Dataset) -> None:
     axis.set_ylabel(r"$-d\xi/d\log t$  (sites per e-fold)")
 
 
-def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None:
-    """Responses near criticality: further on they grow like 1/t and hide the minimum."""
-    near = dataset["time"].values >= 0.5 * dataset.attrs.get("critical_time", peak_time(dataset))
+def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity, end: float) -> None:
+    """Responses down to the time `end`: further on they grow like 1/t and hide the minimum."""
+    near = dataset["time"].values >= end
     near = near if near.sum() >= 3 else np.ones_like(near)
     ts = dataset["time"].values[near]
     responses = np.median(dataset[quantity].values, axis=0)[near]
@@ -139,15 +142,26 @@ def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity) -> None
     axis.set_ylabel(_LABELS[quantity])
 
 
-def _critical_lines(axis: Axes, dataset: xr.Dataset) -> None:
+def _critical_lines(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> None:
     if "critical_time" in dataset.attrs:
         axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
-    if np.median(dataset["equilibrium_length"].values, axis=0).max() >= 0.5:  # sites; below, there is no peak to mark
-        axis.axvline(peak_time(dataset), **MEASURED, label=r"peak of $\xi_{eq}$")
+    if peak.peak >= 0.5:  # sites; below, there is no peak to mark
+        mark_peak(axis, peak, r"peak of $\xi_{eq}$, 95%")
 
 
-def peak_time(dataset: xr.Dataset) -> float:
-    """Where the median equilibrium length is largest, above the time below which it is not looked for."""
-    ts = dataset["time"].values
-    ts = ts[ts >= dataset.attrs.get("lowest_peak_time", 0.0)]
-    return float(ts[np.median(dataset["equilibrium_length"].values[:, : ts.size], axis=0).argmax()])
+def mark_peak(axis: Axes, peak: CriticalPoint, label: str) -> None:
+    """A line at the peak, and a band over its interval."""
+    low, high = np.asarray(peak.interval).tolist()
+    axis.axvspan(low, high, color=EQUILIBRIUM, alpha=0.1, linewidth=0, zorder=0)
+    axis.axvline(float(peak.location), **MEASURED, label=label)
+
+
+def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
+    """Where the median over trajectories of the equilibrium length peaks, with its 95% interval.
+
+    Times below `lowest_peak_time` of the dataset, a tenth of t_c where it names none, are left out: single
+    trajectories have spikes there. Every run draws the same resamples.
+    """
+    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
+    ts, curves = (jnp.asarray(dataset[name].values) for name in ("time", "equilibrium_length"))
+    return critical_point(ts, curves, key=jr.key(0), window=(lowest, math.inf))
