@@ -11,6 +11,7 @@ import xarray as xr
 from fashion_sample import FOLDER, published_files
 from flax import nnx
 from helpers import assert_close
+from matplotlib.patches import Rectangle
 
 import softjax as sj
 from softjax.convert import CheckpointError, load_network, read_description, save_network, shipped
@@ -259,6 +260,8 @@ def test_figures_mark_the_peak_that_the_summary_names(fashion_run):
     for axis in fashion.figure(data).subfigs[2].axes:
         (line,) = (line for line in axis.lines if str(line.get_label()).startswith("peak"))
         assert line.get_xdata() == pytest.approx([row.value] * 2)
+        (band,) = (patch for patch in axis.patches if isinstance(patch, Rectangle))
+        assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx(row.interval)
 
 
 def test_edm2_takes_the_network_that_ships_by_default():
