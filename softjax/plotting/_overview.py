@@ -160,8 +160,10 @@ def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
     """Where the median over trajectories of the equilibrium length peaks, with its 95% interval.
 
     Times below `lowest_peak_time` of the dataset, a tenth of t_c where it names none, are left out: single
-    trajectories have spikes there. Every run draws the same resamples.
+    trajectories have spikes there. A grid with fewer than three times above is searched whole. Every run draws the same
+    resamples.
     """
     lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
     ts, curves = (jnp.asarray(dataset[name].values) for name in ("time", "equilibrium_length"))
-    return critical_point(ts, curves, key=jr.key(0), window=(lowest, math.inf))
+    window = (lowest, math.inf) if np.sum(dataset["time"].values >= lowest) >= 3 else None
+    return critical_point(ts, curves, key=jr.key(0), window=window)

@@ -159,6 +159,15 @@ def test_summary_names_its_units(experiment, patch_data, empirical_data):
     assert "onset of xi, median above 1 site" in {row.name for row in rows}
 
 
+@pytest.mark.parametrize("experiment", [patch, empirical])
+def test_a_coarse_grid_is_drawn_and_summed_up_too(experiment, patch_data, empirical_data):
+    """With two times only where the peak is looked for."""
+    data = (patch_data if experiment is patch else empirical_data).isel(time=[0, 10, 38, 40])
+    assert np.sum(data["time"].values >= 0.1 * data.attrs["critical_time"]) == 2
+    assert len(experiment.figure(data).subfigs) == 3
+    assert all(row.text for row in experiment.summary(data))
+
+
 def test_onset_in_the_summary_is_that_of_the_trajectories_lengths(patch_data):
     onsets = np.asarray([1.2, 1.4, 1.7, 2.1, 2.4])[:, None]
     lengths = patch_data["correlation_length"].copy(data=1 + np.log(onsets / patch_data["time"].values))
