@@ -1,17 +1,15 @@
 """The table at the end of a run: critical times with their intervals, and what the run cost."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import xarray as xr
 
-from softjax.analysis import CriticalPoint, critical_point, log_derivative, onset, smooth
-from softjax.plotting import equilibrium_peak
+from softjax.analysis import CriticalPoint, log_derivative, onset, smooth
+from softjax.plotting import equilibrium_peak, median_peak
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,9 @@ class Row:
         return value if self.interval is None else f"{value}  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
 
 
-def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float | None = None) -> Row:
+def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) -> Row:
     """Time at which the median over trajectories of (trajectory, time) curves peaks, above the time `lowest`."""
-    window = None if lowest is None else (lowest, math.inf)
-    return _row(name, _estimated(partial(critical_point, window=window), dataset, curves))
+    return _row(name, median_peak(dataset, curves, lowest))
 
 
 def equilibrium_row(dataset: xr.Dataset) -> Row:
@@ -54,10 +51,8 @@ def growth_row(dataset: xr.Dataset) -> Row:
 
 def onset_row(dataset: xr.Dataset) -> Row:
     """Time from which on the median of the pattern's correlation length, smoothed, stays above one site."""
-    lengths = dataset["correlation_length"]
-    smoothed = smooth(jnp.asarray(dataset["time"].values), jnp.asarray(lengths.values))
-    point = _estimated(onset, dataset, lengths.copy(data=np.asarray(smoothed)))
-    return _row("onset of xi, median above 1 site", point)
+    ts, lengths = (jnp.asarray(dataset[name].values) for name in ("time", "correlation_length"))
+    return _row("onset of xi, median above 1 site", onset(ts, smooth(ts, lengths), key=jr.key(0)))
 
 
 def cost_rows(dataset: xr.Dataset) -> list[Row]:
@@ -69,11 +64,6 @@ def cost_rows(dataset: xr.Dataset) -> list[Row]:
         Row("run time", attributes.get("run_time_s", math.nan), "s"),
         Row("site updates", attributes.get("site_updates_per_second", math.nan), "1/s"),
     ]
-
-
-def _estimated(estimate: Callable[..., CriticalPoint], dataset: xr.Dataset, curves: xr.DataArray) -> CriticalPoint:
-    key = jr.key(0)  # of the bootstrap only: the same data give the same interval
-    return estimate(jnp.asarray(dataset["time"].values), jnp.asarray(curves.values), key=key)
 
 
 def _row(name: str, point: CriticalPoint) -> Row:

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from softjax.plotting._overview import equilibrium_peak, mark_peak
+from softjax.plotting._peak import equilibrium_peak, mark_peak
 from softjax.plotting._style import EQUILIBRIUM, FIELD_LIMITS, SHELLS, STYLE
 
 _SHOWN = 10

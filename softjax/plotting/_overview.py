@@ -1,19 +1,18 @@
 """An experiment at a glance: its patterns, a denoising strip, lengths, growth, and mode responses (Figs. 3, 4)."""
 
-import math
 from typing import Literal
 
 import jax.numpy as jnp
-import jax.random as jr
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from softjax.analysis import CriticalPoint, critical_point, log_derivative
+from softjax.analysis import CriticalPoint, log_derivative
 from softjax.plotting._equivariance import equivariance_panels
-from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, MEASURED, SHELLS, STYLE
+from softjax.plotting._peak import equilibrium_peak, mark_peak
+from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, SHELLS, STYLE
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -147,23 +146,3 @@ def _critical_lines(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> Non
         axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
     if peak.peak >= 0.5:  # sites; below, there is no peak to mark
         mark_peak(axis, peak, r"peak of $\xi_{eq}$, 95%")
-
-
-def mark_peak(axis: Axes, peak: CriticalPoint, label: str) -> None:
-    """A line at the peak, and a band over its interval."""
-    low, high = np.asarray(peak.interval).tolist()
-    axis.axvspan(low, high, color=EQUILIBRIUM, alpha=0.1, linewidth=0, zorder=0)
-    axis.axvline(float(peak.location), **MEASURED, label=label)
-
-
-def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
-    """Where the median over trajectories of the equilibrium length peaks, with its 95% interval.
-
-    Times below `lowest_peak_time` of the dataset, a tenth of t_c where it names none, are left out: single
-    trajectories have spikes there. A grid with fewer than three times above is searched whole. Every run draws the same
-    resamples.
-    """
-    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
-    ts, curves = (jnp.asarray(dataset[name].values) for name in ("time", "equilibrium_length"))
-    window = (lowest, math.inf) if np.sum(dataset["time"].values >= lowest) >= 3 else None
-    return critical_point(ts, curves, key=jr.key(0), window=window)
