@@ -91,7 +91,7 @@ def test_low_shells_soften(variant, softest):
     uniform, first = (float(ts[curve.argmin()]) for curve in softness.T)
     assert abs(first - softest) < 0.6
     assert uniform > first if variant == "binary" else abs(uniform - first) < 0.6
-    assert softness[:, 0].min() < 0.36  # free noise responds with 1/2
+    assert softness[:, 0].min() < (0.34 if variant == "binary" else 0.33)  # free noise responds with 1/2
     assert 0.38 < softness[:, 1].min() < 0.46
 
 
