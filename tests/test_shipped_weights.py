@@ -1,4 +1,4 @@
-"""The networks that ship: they denoise real images, and their low modes soften in turn."""
+"""The networks that ship: they denoise real images and draw new ones, and their low modes soften in turn."""
 
 import diffrax as dfx
 import jax
