@@ -18,7 +18,7 @@ import xarray as xr
 
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.convert import load_network, read_description
-from softjax.data import LabelledImages, load_fashion_mnist
+from softjax.data import SPIN_THRESHOLD, LabelledImages, load_fashion_mnist
 from softjax.dynamics import simulate
 from softjax.experiments._ensemble import Progress, provenance
 from softjax.experiments._store import TrajectoryStore
@@ -48,16 +48,19 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     """
     config = config or Config()
     folder = network_folder(config.weights, config.grey)
-    network = load_network(folder)
-    variant = variant_name(config.grey)
-    train, test = (images_of(load_fashion_mnist(split, config.data), variant) for split in ("train", "test"))
+    network, description = load_network(folder), read_description(folder)
+    threshold = description.get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
+    train, test = (
+        images_of(load_fashion_mnist(split, config.data), variant_name(config.grey), threshold)
+        for split in ("train", "test")
+    )
     key_patches, key_noise, key_samples = jr.split(jr.key(config.seed), 3)
     ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
     times = ts[np.unique(np.linspace(0, config.time.num_steps, config.num_times).astype(int))]
     states = _noisy_states(network.process, times, test, config.num_states, key_noise)
     noise = jr.normal(key_samples, (config.num_samples, *test.images.shape[1:]))
     names = _names(config.patch_sizes)
-    described = {"LocalityConfig": asdict(config), "weights": read_description(folder)["sha256"]}
+    described = {"LocalityConfig": asdict(config), "weights": description["sha256"]}
     store = TrajectoryStore(path, len(names), described)
     store.create(_static(config, times, states), _template(times, states, noise))
 

@@ -134,13 +134,21 @@ class Denoising(AbstractObjective):
 
 
 class Classification(AbstractObjective):
-    """Cross entropy of the class, of images moved by up to `shift` pixels at random; time plays no part.
+    """Cross entropy of the class, of images that are changed at random so that no two are alike; time plays no part.
 
-    With `mirror`, half of them are shown with left and right exchanged.
+    Each is moved by up to `shift` pixels, the background, -1, moving in; with `mirror`, half of them have left and
+    right exchanged; with probability `erase` a rectangle, a tenth to half as wide and as high as the image, is painted
+    in black or white, -1 or +1 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
     """
 
-    shift: int = eqx.field(static=True, default=2)
+    shift: int = eqx.field(static=True, default=0)
     mirror: bool = eqx.field(static=True, default=True)
+    erase: float = eqx.field(static=True, default=0.5)
+
+    def __check_init__(self) -> None:
+        """Refuses negative shifts and what is no probability."""
+        require(self.shift >= 0, f"shift must not be negative, got {self.shift}.")
+        require(0 <= self.erase <= 1, f"erase must be a probability, got {self.erase}.")
 
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
         """Zeros."""
@@ -154,10 +162,26 @@ class Classification(AbstractObjective):
         label: Int[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
-        """Cross entropy of one image; the background, -1, moves in from the border."""
+        """Cross entropy of one image."""
+        return -jax.nn.log_softmax(network(self.shown(image, key)))[label]
+
+    def shown(self, image: Configuration, key: PRNGKeyArray) -> Configuration:
+        """The image as it is shown to the network, with the shape of `image`."""
+        key_shift, key_mirror, key_erase = jr.split(key, 3)
         padded = jnp.pad(image, self.shift, constant_values=-1)
-        key_shift, key_mirror = jr.split(key)
         start = jr.randint(key_shift, (image.ndim,), 0, 2 * self.shift + 1)
         moved = jax.lax.dynamic_slice(padded, start, image.shape)
-        shown = jnp.where(jr.bernoulli(key_mirror, 0.5 * self.mirror), moved[:, ::-1], moved)
-        return -jax.nn.log_softmax(network(shown))[label]
+        mirrored = jnp.where(jr.bernoulli(key_mirror, 0.5 * self.mirror), moved[:, ::-1], moved)
+        return _erased(mirrored, self.erase, key_erase)
+
+
+def _erased(image: Configuration, probability: float, key: PRNGKeyArray) -> Configuration:
+    """The image with a rectangle painted in one colour, with this probability."""
+    key_chosen, key_sizes, key_places, key_colour = jr.split(key, 4)
+    sides = jnp.asarray(image.shape)
+    sizes = jr.randint(key_sizes, (image.ndim,), jnp.maximum(sides // 10, 1), sides // 2 + 1)
+    first = jr.randint(key_places, (image.ndim,), 0, sides - sizes + 1)
+    rows, columns = map(jnp.arange, image.shape)
+    in_rows, in_columns = ((first[i] <= n) & (n < first[i] + sizes[i]) for i, n in enumerate((rows, columns)))
+    painted = in_rows[:, None] & in_columns & jr.bernoulli(key_chosen, probability)
+    return jnp.where(painted, jr.rademacher(key_colour, dtype=image.dtype), image)

@@ -40,6 +40,8 @@ class FashionTraining:
 
     variant: Literal["binary", "grey"] = "binary"
     """Pixels as spins -1 and +1 (the paper's Fig. 4), or grey values in between (Fig. 8)."""
+    threshold: int = 32
+    """Grey level, 1 to 255, from which on a pixel is an up spin."""
     widths: tuple[int, ...] = (64, 128, 128)
     """Channels on each resolution, finest first."""
     padding: Literal["zeros", "circular"] = "zeros"
@@ -68,12 +70,20 @@ class ClassifierTraining:
 
     variant: Literal["binary", "grey"] = "binary"
     """The pixels it is trained on: spins -1 and +1, or grey values in between."""
+    threshold: int = 32
+    """Grey level, 1 to 255, from which on a pixel is an up spin."""
+    shift: int = 0
+    """Largest number of pixels by which images are moved."""
     mirror: bool = True
     """Show half of the images with left and right exchanged."""
+    erase: float = 0.5
+    """Probability of painting over a rectangle of an image."""
     seed: int = 0
-    """Seed of the initial weights, of the order of the images and of how they are moved and mirrored."""
+    """Seed of the initial weights, of the order of the images and of how they are changed."""
     optimisation: Optimisation = field(
-        default_factory=lambda: Optimisation(epochs=8, batch_size=64, microbatch=64, cooldown=0.5)
+        default_factory=lambda: Optimisation(
+            epochs=20, batch_size=128, microbatch=64, learning_rate=3e-3, weight_decay=1e-2, cooldown=0.8
+        )
     )
 
 

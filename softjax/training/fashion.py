@@ -15,7 +15,7 @@ from flax import nnx
 from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
 from softjax.convert import CheckpointError, load_module, read_description, save_network
-from softjax.data import LabelledImages, binarized, grey, load_fashion_mnist, padded
+from softjax.data import SPIN_THRESHOLD, LabelledImages, binarized, grey, load_fashion_mnist, padded
 from softjax.networks import EDM2, Classifier, EDM2Config, UNet, UNetConfig, normalized_weights
 from softjax.processes import EDM, VP, AbstractProcess
 from softjax.training._objectives import AbstractObjective, Classification, Denoising, NoisePrediction
@@ -44,7 +44,7 @@ def train_fashion(
     precision and, in `network.json`, the losses: of the training; on the test split for every epoch and decade of t.
     """
     config = config or FashionTraining()
-    data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
+    data, test = _splits(config, folder)
     key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
     architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
     process = VP(1.0)
@@ -116,12 +116,12 @@ def train_classifier(
 ) -> Path:
     """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
     config = config or ClassifierTraining()
-    data, test = (images_of(load_fashion_mnist(split, folder), config.variant) for split in ("train", "test"))
+    data, test = _splits(config, folder)
     key_network, key_training = jr.split(jr.key(config.seed))
     return _train(
         config,
         Path(out),
-        Classification(mirror=config.mirror),
+        Classification(config.shift, config.mirror, config.erase),
         Classifier(rngs=nnx.Rngs(key_network)),
         data,
         lambda network: {"accuracy": accuracy(network, test)},
@@ -198,10 +198,23 @@ def class_logits(network: Any, images: Array) -> Array:
     return jax.lax.map(network, images, batch_size=100)
 
 
-def images_of(data: LabelledImages, variant: str) -> LabelledImages:
-    """The variant's pixels as floats of the default type, which the network's parameters have; labels as they are."""
-    images = binarized(data.images) if variant == "binary" else grey(data.images)
+def images_of(data: LabelledImages, variant: str, threshold: int = SPIN_THRESHOLD) -> LabelledImages:
+    """The variant's pixels as floats of the default type, which the network's parameters have; labels as they are.
+
+    The variants are "binary", with spins that are up from the grey level `threshold` on, and "grey".
+    """
+    images = binarized(data.images, threshold) if variant == "binary" else grey(data.images)
     return LabelledImages(images.astype(jnp.result_type(float), copy=False), data.labels.astype(np.int32))
+
+
+def _splits(
+    config: FashionTraining | ClassifierTraining, folder: Path | str | None
+) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images as `config` wants them."""
+    data, test = (
+        images_of(load_fashion_mnist(split, folder), config.variant, config.threshold) for split in ("train", "test")
+    )
+    return data, test
 
 
 def _on_square(data: LabelledImages) -> LabelledImages:

@@ -15,10 +15,17 @@ def test_grey_values_run_evenly_from_minus_one_to_one():
     np.testing.assert_allclose(values, np.linspace(-1, 1, 256).reshape(1, 16, 16), atol=1e-7)
 
 
-def test_half_the_scale_and_brighter_is_plus_one():
+def test_spins_are_up_from_the_threshold_on():
     values = binarized(EVERY_BYTE)
     assert values.dtype == np.float32
-    np.testing.assert_array_equal(values.ravel(), np.repeat([-1, 1], 128))
+    np.testing.assert_array_equal(values.ravel(), np.repeat([-1, 1], [32, 224]))
+    np.testing.assert_array_equal(binarized(EVERY_BYTE, 128).ravel(), np.repeat([-1, 1], 128))
+
+
+@pytest.mark.parametrize("threshold", [0, 256])
+def test_thresholds_that_leave_one_kind_of_spin_are_refused(threshold):
+    with pytest.raises(ValueError, match="grey level from 1 to 255"):
+        binarized(EVERY_BYTE, threshold)
 
 
 def test_images_are_padded_around_with_background():

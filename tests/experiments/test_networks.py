@@ -210,6 +210,18 @@ def test_locality_compares_every_model_with_the_network(locality_run):
     np.testing.assert_array_equal(data["best_patch_size"].values, np.asarray([3, 5])[sizes.argmax("model").values])
 
 
+def test_local_scores_see_the_spins_that_the_network_was_trained_on(tmp_path, monkeypatch):
+    network = UNet(UNetConfig(widths=(8,), num_middle_blocks=0, embedding_size=4), rngs=nnx.Rngs(0))
+    save_network(tmp_path, network, sj.VP(1.0), "noise", {"training": {"threshold": 128}})
+    monkeypatch.setattr("softjax.data._fashion_mnist._FILES", published_files())
+    seen = []
+    monkeypatch.setattr(locality, "images_of", lambda data, *options: seen.append(options) or images_of(data, *options))
+    monkeypatch.setattr(locality, "_noisy_states", None)  # what comes after the data need not run
+    with pytest.raises(TypeError):
+        locality.run(replace(LOCALITY, weights=str(tmp_path)))
+    assert seen == [("binary", 128)] * 2
+
+
 def test_locality_draws_and_sums_up(locality_run):
     assert len(locality.figure(locality_run).subfigs) == 2
     assert [row.name for row in locality.summary(locality_run)] == [

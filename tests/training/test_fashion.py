@@ -120,9 +120,9 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
 
 @pytest.mark.slow
 def test_the_judge_of_samples_is_stored_with_its_accuracy(sample, tmp_path):
-    config = ClassifierTraining(optimisation=replace(QUICK, batch_size=64, microbatch=64))
+    config = ClassifierTraining(threshold=200, optimisation=replace(QUICK, batch_size=64, microbatch=64))
     folder = train_classifier(config, tmp_path, folder=FOLDER)
-    stored, test = load_module(folder), images_of(sample["test"], "binary")
+    stored, test = load_module(folder), images_of(sample["test"], "binary", 200)
     noted = read_description(folder)["about"]["validation"]["accuracy"]
     assert read_description(folder)["process"] is None
     assert len(noted) == 1

@@ -153,9 +153,29 @@ def test_classes_cost_their_cross_entropy_on_shifted_and_mirrored_images(mirror)
     logits = np.asarray([np.tensordot(weights, image, 2) for image in moved])
     possible = np.log(np.sum(np.exp(logits), axis=1)) - logits[:, 2]
 
-    objective, keys = Classification(shift=1, mirror=mirror), jr.split(KEY, 300)
+    objective, keys = Classification(shift=1, mirror=mirror, erase=0.0), jr.split(KEY, 300)
     losses = jax.jit(jax.vmap(lambda key: objective.loss(network, T, IMAGE, LABEL, key)))(keys)
     nearest = np.argmin(np.abs(np.asarray(losses)[:, None] - possible), axis=1)
     np.testing.assert_allclose(losses, possible[nearest], rtol=1e-4, atol=1e-5)
     assert set(nearest) == set(range(len(moved)))
     np.testing.assert_array_equal(objective.times(jnp.ones(3, FLOAT)), np.zeros(3))
+
+
+def test_half_of_the_images_have_a_rectangle_painted_over():
+    shown = jax.jit(jax.vmap(lambda key: Classification(mirror=False).shown(jnp.zeros((10, 12), FLOAT), key)))
+    images = np.asarray(shown(jr.split(KEY, 1000)))
+    painted = images != 0
+    chosen = painted.any((1, 2))
+    assert abs(np.mean(chosen) - 0.5) < 4 * 0.5 / np.sqrt(1000)
+    heights, widths = painted.any(2).sum(1)[chosen], painted.any(1).sum(1)[chosen]
+    np.testing.assert_array_equal(painted.sum((1, 2))[chosen], heights * widths)
+    assert (set(heights), set(widths)) == (set(range(1, 6)), set(range(1, 7)))
+    np.testing.assert_array_equal(np.abs(images.sum((1, 2))), painted.sum((1, 2)))  # of one colour
+    assert abs(np.mean(images.sum((1, 2))[chosen] > 0) - 0.5) < 4 * 0.5 / np.sqrt(chosen.sum())
+    assert painted[:, [0, 0, -1, -1], [0, -1, 0, -1]].any(0).all()  # up to the corners
+
+
+@pytest.mark.parametrize("options", [{"shift": -1}, {"erase": 1.5}])
+def test_changes_of_images_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match="must"):
+        Classification(**options)
