@@ -82,7 +82,7 @@ class ClassifierTraining:
     """Seed of the initial weights, of the order of the images and of how they are changed."""
     optimisation: Optimisation = field(
         default_factory=lambda: Optimisation(
-            epochs=20, batch_size=128, microbatch=64, learning_rate=3e-3, weight_decay=1e-2, cooldown=0.8
+            epochs=12, batch_size=128, microbatch=64, learning_rate=3e-3, weight_decay=1e-2, cooldown=0.8
         )
     )
 
