@@ -36,7 +36,7 @@ def load(variant):
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize(("variant", "largest_loss"), [("binary", 0.03), ("grey", 0.19)])
+@pytest.mark.parametrize(("variant", "largest_loss"), [("binary", 0.02), ("grey", 0.19)])
 def test_it_denoises_real_images(variant, largest_loss):
     field, data = load(variant), test_images(variant)
     objective = NoisePrediction(field.process, 1e-3, 8.0)
@@ -48,7 +48,7 @@ def test_it_denoises_real_images(variant, largest_loss):
 
 
 @pytest.mark.float32
-@pytest.mark.parametrize(("variant", "smallest"), [("binary", 0.7), ("grey", 0.8)])
+@pytest.mark.parametrize(("variant", "smallest"), [("binary", 0.85), ("grey", 0.85)])
 def test_the_classifier_knows_real_images(variant, smallest):
     folder = network_folder(None, grey=variant == "grey").parent / f"classifier-{variant}"
     assert accuracy(load_module(folder), test_images(variant)) > smallest
@@ -75,9 +75,9 @@ def test_finite_differences_agree_with_exact_modes(variant):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("variant", "softest"), [("binary", 4.6), ("grey", 4.5)])
+@pytest.mark.parametrize(("variant", "softest"), [("binary", 5.3), ("grey", 4.5)])
 def test_low_shells_soften(variant, softest):
-    """From noise to data: the uniform mode far below free noise, in spins first, then shell 1 with its own minimum."""
+    """From noise to data: the uniform mode far below free noise and, at about the same time, shell 1 a little."""
     field, modes = load(variant), sj.fourier_modes((28, 28), 1)
     images = jnp.asarray(test_images(variant).images[:12])
     noise = jr.normal(jr.key(2), images.shape)
@@ -91,19 +91,20 @@ def test_low_shells_soften(variant, softest):
     softness = np.median([responses(t) for t in ts], axis=1)
     uniform, first = (float(ts[curve.argmin()]) for curve in softness.T)
     assert abs(first - softest) < 0.6
-    assert uniform > first if variant == "binary" else abs(uniform - first) < 0.6
+    assert abs(uniform - first) < 0.6
     assert softness[:, 0].min() < (0.34 if variant == "binary" else 0.33)  # free noise responds with 1/2
     assert 0.38 < softness[:, 1].min() < 0.46
 
 
 @pytest.mark.slow
-def test_grey_samples_are_recognised_and_of_many_classes():
-    """78% of 520 with 30 steps of the flow; here 24 with 20, so that 3 standard errors are 25%."""
-    field, ts = load("grey"), sj.log_grid(8.0, 1e-3, 20)
+@pytest.mark.parametrize(("variant", "smallest"), [("binary", 0.46), ("grey", 0.56)])
+def test_samples_are_recognised_and_of_many_classes(variant, smallest):
+    """73% of 390 spins and 80% of 520 grey images with 30 steps of the flow; here 24 with 20: 3 errors are 24 to 27%."""
+    field, ts = load(variant), sj.log_grid(8.0, 1e-3, 20)
     samples = sj.simulate_ensemble(field, ts, key=jr.key(5), num=24, shape=(28, 28), kind="flow", solver=dfx.Heun()).x
     denoised = jax.jit(jax.vmap(lambda x: field.denoise(ts[-1], x)))(samples)
-    seen = classes(np.asarray(denoised), grey=True)
-    assert np.mean(seen.class_probability.values > SURE) > 0.53
+    seen = classes(np.asarray(denoised), grey=variant == "grey")
+    assert np.mean(seen.class_probability.values > SURE) > smallest
     assert len(np.unique(seen.class_index)) >= 6
 
 
