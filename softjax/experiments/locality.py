@@ -18,7 +18,7 @@ import xarray as xr
 
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.convert import load_network, read_description
-from softjax.data import SPIN_THRESHOLD, LabelledImages, load_fashion_mnist
+from softjax.data import SPIN_THRESHOLD, LabelledImages
 from softjax.dynamics import simulate
 from softjax.experiments._ensemble import Progress, provenance
 from softjax.experiments._store import TrajectoryStore
@@ -28,7 +28,7 @@ from softjax.experiments.fashion import network_folder, variant_name
 from softjax.fields import AbstractField, LocalField
 from softjax.plotting import locality_figure
 from softjax.processes import AbstractProcess, log_grid
-from softjax.training.fashion import images_of
+from softjax.training.fashion import both_splits
 
 Config = LocalityConfig
 
@@ -50,10 +50,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     folder = network_folder(config.weights, config.grey)
     network, description = load_network(folder), read_description(folder)
     threshold = description.get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
-    train, test = (
-        images_of(load_fashion_mnist(split, config.data), variant_name(config.grey), threshold)
-        for split in ("train", "test")
-    )
+    train, test = both_splits(variant_name(config.grey), threshold, config.data)
     key_patches, key_noise, key_samples = jr.split(jr.key(config.seed), 3)
     ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
     times = ts[np.unique(np.linspace(0, config.time.num_steps, config.num_times).astype(int))]

@@ -44,7 +44,7 @@ def train_fashion(
     precision and, in `network.json`, the losses: of the training; on the test split for every epoch and decade of t.
     """
     config = config or FashionTraining()
-    data, test = _splits(config, folder)
+    data, test = both_splits(config.variant, config.threshold, folder)
     key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
     architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
     process = VP(1.0)
@@ -116,7 +116,7 @@ def train_classifier(
 ) -> Path:
     """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
     config = config or ClassifierTraining()
-    data, test = _splits(config, folder)
+    data, test = both_splits(config.variant, config.threshold, folder)
     key_network, key_training = jr.split(jr.key(config.seed))
     return _train(
         config,
@@ -207,13 +207,11 @@ def images_of(data: LabelledImages, variant: str, threshold: int = SPIN_THRESHOL
     return LabelledImages(images.astype(jnp.result_type(float), copy=False), data.labels.astype(np.int32))
 
 
-def _splits(
-    config: FashionTraining | ClassifierTraining, folder: Path | str | None
+def both_splits(
+    variant: str, threshold: int, folder: Path | str | None = None
 ) -> tuple[LabelledImages, LabelledImages]:
-    """Training and test images as `config` wants them."""
-    data, test = (
-        images_of(load_fashion_mnist(split, folder), config.variant, config.threshold) for split in ("train", "test")
-    )
+    """Training and test images of a variant, from where `load_fashion_mnist` looks."""
+    data, test = (images_of(load_fashion_mnist(split, folder), variant, threshold) for split in ("train", "test"))
     return data, test
 
 

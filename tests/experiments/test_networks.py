@@ -215,7 +215,8 @@ def test_local_scores_see_the_spins_that_the_network_was_trained_on(tmp_path, mo
     save_network(tmp_path, network, sj.VP(1.0), "noise", {"training": {"threshold": 128}})
     monkeypatch.setattr("softjax.data._fashion_mnist._FILES", published_files())
     seen = []
-    monkeypatch.setattr(locality, "images_of", lambda data, *options: seen.append(options) or images_of(data, *options))
+    spy = lambda data, *options: seen.append(options) or images_of(data, *options)  # noqa: E731
+    monkeypatch.setattr("softjax.training.fashion.images_of", spy)
     monkeypatch.setattr(locality, "_noisy_states", None)  # what comes after the data need not run
     with pytest.raises(TypeError):
         locality.run(replace(LOCALITY, weights=str(tmp_path)))

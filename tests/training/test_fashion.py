@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 
 import softjax as sj
 from softjax.convert import CheckpointError, load_module, load_network, read_description
-from softjax.data import LabelledImages, binarized, load_fashion_mnist
+from softjax.data import SPIN_THRESHOLD, LabelledImages, binarized, load_fashion_mnist
 from softjax.networks import Classifier, ClassifierConfig, UNet, UNetConfig
 from softjax.training import (
     Classification,
@@ -60,6 +60,7 @@ def test_variants_are_floats_of_the_default_type(sample):
         assert (images.min(), images.max()) == (-1, 1)
         assert values <= len(np.unique(images)) <= 256
     np.testing.assert_array_equal(images_of(sample["test"], "binary").images, binarized(sample["test"].images))
+    assert FashionTraining().threshold == ClassifierTraining().threshold == SPIN_THRESHOLD
 
 
 @pytest.mark.slow
