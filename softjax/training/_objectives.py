@@ -49,20 +49,26 @@ class NoisePrediction(AbstractObjective):
     num_classes: int = eqx.field(static=True, default=0)
     label_dropout: float = eqx.field(static=True, default=0.0)
     weight_limit: float = eqx.field(static=True, default=1.0)
+    log_t_mean: float = eqx.field(static=True, default=0.0)
     log_t_std: float | None = eqx.field(static=True, default=None)
 
     def __check_init__(self) -> None:
-        """Refuses an empty range of times, weights below 1 and times that are all the same."""
+        """Refuses an empty range of times, weights below 1, times that are all the same, a mean of uniform ones."""
         require(0 < self.t_min < self.t_max, f"need 0 < t_min < t_max, got {self.t_min} and {self.t_max}.")
         require(self.weight_limit >= 1, f"weight_limit must be at least 1, got {self.weight_limit}.")
         require(self.log_t_std is None or self.log_t_std > 0, f"log_t_std must be positive, got {self.log_t_std}.")
+        require(
+            self.log_t_std is not None or self.log_t_mean == 0,
+            f"log_t_mean is that of log-normal times: got {self.log_t_mean} without a log_t_std.",
+        )
 
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
-        """Times from t_min to t_max, their logarithms uniform, or normal about 0 with deviation `log_t_std`."""
-        if self.log_t_std is None:
+        """Times from t_min to t_max, ln t uniform, or normal with mean `log_t_mean` and deviation `log_t_std`."""
+        mean, std = self.log_t_mean, self.log_t_std
+        if std is None:
             return self.t_min * jnp.exp(quantiles * jnp.log(self.t_max / self.t_min))
-        first, last = (jax.scipy.special.ndtr(math.log(t) / self.log_t_std) for t in (self.t_min, self.t_max))
-        return jnp.exp(self.log_t_std * jax.scipy.special.ndtri(first + quantiles * (last - first)))
+        first, last = (jax.scipy.special.ndtr((math.log(t) - mean) / std) for t in (self.t_min, self.t_max))
+        return jnp.exp(mean + std * jax.scipy.special.ndtri(first + quantiles * (last - first)))
 
     def loss(
         self,

@@ -55,8 +55,10 @@ class FashionTraining:
     weight_limit: float = 1.0
     """Times weigh as min(1/alpha^2, weight_limit) in the loss. 1, the paper's, makes all alike; 20 lets the network
     learn more where images take shape. The losses on the test split are always with 1."""
+    log_t_mean: float = 0.0
+    """Mean of ln t, if `log_t_std` is given. Images take shape near t = 1; outlines become sharp below."""
     log_t_std: float | None = None
-    """Standard deviation of ln t about 0, as images take shape near t = 1; None, the paper's, draws ln t uniformly."""
+    """Standard deviation of ln t; None, the paper's, draws ln t uniformly."""
     seed: int = 0
     """Seed of the initial weights, of the order of the images and of all noise."""
     start: str | None = None

@@ -50,7 +50,9 @@ def train_fashion(
     process = VP(1.0)
     dropout = 0.1 if config.num_classes else 0.0
     judged = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)
-    objective = replace(judged, weight_limit=config.weight_limit, log_t_std=config.log_t_std)
+    objective = replace(
+        judged, weight_limit=config.weight_limit, log_t_mean=config.log_t_mean, log_t_std=config.log_t_std
+    )
     edges = (*(t for t in _DECADES if config.t_min <= t < config.t_max), config.t_max)
     return _train(
         config,

@@ -63,16 +63,20 @@ def test_times_are_log_uniform():
             NoisePrediction(sj.VP(), t_min, t_max)
 
 
-def test_times_are_log_normal_between_their_ends():
+@pytest.mark.parametrize("mean", [0.0, -0.7])
+def test_times_are_log_normal_between_their_ends(mean):
     quantiles = (jnp.arange(2000, dtype=FLOAT) + 0.5) / 2000
-    times = np.asarray(NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_std=1.5).times(quantiles), float)
-    normal = NormalDist(0, 1.5)
+    objective = NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_mean=mean, log_t_std=1.5)
+    times = np.asarray(objective.times(quantiles), float)
+    normal = NormalDist(mean, 1.5)
     first, last = normal.cdf(np.log(1e-3)), normal.cdf(np.log(8))
     assert 1e-3 < times[0] < times[-1] < 8
     for part in (0.01, 0.3, 0.9):
         assert np.mean(times < np.exp(normal.inv_cdf(first + part * (last - first)))) == pytest.approx(part, abs=1e-3)
     with pytest.raises(ValueError, match="log_t_std must be positive"):
         NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_std=0.0)
+    with pytest.raises(ValueError, match=r"got 0\.5 without a log_t_std"):
+        NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_mean=0.5)
 
 
 @pytest.mark.parametrize(("dropout", "shown"), [(0.0, 2), (1.0, 10)])
