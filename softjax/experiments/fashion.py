@@ -6,6 +6,7 @@ Brillouin zone, and the reach of its Jacobian.
 """
 
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -18,7 +19,7 @@ import xarray as xr
 from softjax._checks import require
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
 from softjax.convert import load_module, load_network, read_description, shipped
-from softjax.data import FASHION_MNIST_CLASSES
+from softjax.data import FASHION_MNIST_CLASSES, SPIN_THRESHOLD
 from softjax.dynamics import reverse_drift, simulate_ensemble
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._judge import Judge
@@ -44,10 +45,10 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     """Reverse trajectories of the network with all that the figure shows.
 
     Besides what `softjax.experiments.patch.run` measures: `class_index` and `class_probability` of the final states,
-    freed of the noise that is left at t_min, by the classifier that ships, if they have the size that it knows; over
-    the dimensions equivariance_time and state, `leakage` (share of the response outside the Fourier pair, per shell),
-    `zone_rate` (sigma^2 Re lambda over the whole zone) and `effective_radius` of the denoiser's Jacobian. Arguments as
-    there.
+    freed of the noise that is left at t_min, by the classifier that ships, if they are of the size and the threshold
+    that it knows; over the dimensions equivariance_time and state, `leakage` (share of the response outside the Fourier
+    pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole zone) and `effective_radius` of the denoiser's
+    Jacobian. Arguments as there.
     """
     config = config or Config()
     require(
@@ -72,7 +73,8 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
 
     def more() -> xr.Dataset:
         last, states = dataset["time"][-1], dataset["final_state"]
-        shown = classes(np.asarray(_denoised(field, jnp.asarray(last), jnp.asarray(states))), config.grey)
+        images = np.asarray(_denoised(field, jnp.asarray(last), jnp.asarray(states)))
+        shown = classes(images, config.grey, trained_threshold(description))
         if not config.num_equivariance_times:
             return shown
         return shown.merge(_equivariance(field, config, key_paths, key_probes))
@@ -88,6 +90,11 @@ def network_folder(weights: str | None, grey: bool) -> Path:
 def variant_name(grey: bool) -> str:
     """What the variants of the data are called."""
     return "grey" if grey else "binary"
+
+
+def trained_threshold(description: dict[str, Any]) -> int:
+    """Grey level from which on the spins that a network was trained on are up, by its card."""
+    return description.get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
 
 
 def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> matplotlib.figure.Figure:
@@ -108,10 +115,13 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     ]
 
 
-def classes(states: np.ndarray, grey: bool) -> xr.Dataset:
-    """What the shipped classifier sees in states (N, h, w) as spins, or clipped to [-1, 1]; of other sizes, nothing."""
+def classes(states: np.ndarray, grey: bool, threshold: int = SPIN_THRESHOLD) -> xr.Dataset:
+    """What the shipped classifier sees in states (N, h, w), as spins or clipped to [-1, 1].
+
+    Nothing in states of a size, or spins of a `threshold`, that it was not trained on.
+    """
     classifier = load_module(shipped(f"classifier-{variant_name(grey)}"))
-    if states.shape[1:] != (classifier.config.side,) * 2:
+    if states.shape[1:] != (classifier.config.side,) * 2 or (not grey and threshold != SPIN_THRESHOLD):
         return xr.Dataset()
     judge, images = Judge(classifier), jnp.asarray(states) if grey else binarize(jnp.asarray(states))
     probabilities = np.asarray(jax.nn.softmax(jax.jit(jax.vmap(judge))(images[..., None])))

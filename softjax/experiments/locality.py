@@ -18,13 +18,13 @@ import xarray as xr
 
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.convert import load_network, read_description
-from softjax.data import SPIN_THRESHOLD, LabelledImages
+from softjax.data import LabelledImages
 from softjax.dynamics import simulate
 from softjax.experiments._ensemble import Progress, provenance
 from softjax.experiments._store import TrajectoryStore
 from softjax.experiments._summary import Row
 from softjax.experiments.configs import LocalityConfig
-from softjax.experiments.fashion import network_folder, variant_name
+from softjax.experiments.fashion import network_folder, trained_threshold, variant_name
 from softjax.fields import AbstractField, LocalField
 from softjax.plotting import locality_figure
 from softjax.processes import AbstractProcess, log_grid
@@ -49,8 +49,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     config = config or Config()
     folder = network_folder(config.weights, config.grey)
     network, description = load_network(folder), read_description(folder)
-    threshold = description.get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
-    train, test = both_splits(variant_name(config.grey), threshold, config.data)
+    train, test = both_splits(variant_name(config.grey), trained_threshold(description), config.data)
     key_patches, key_noise, key_samples = jr.split(jr.key(config.seed), 3)
     ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
     times = ts[np.unique(np.linspace(0, config.time.num_steps, config.num_times).astype(int))]

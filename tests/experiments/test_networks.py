@@ -144,15 +144,18 @@ def test_fashion_draws_and_sums_up(fashion_run):
     assert "onset of xi, median above 1 site" in rows
 
 
-def test_the_classifier_sees_no_noise_of_the_last_time(unet, monkeypatch):
+def test_the_classifier_sees_no_noise_of_the_last_time(unet, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(fashion, "classes", lambda images, grey: shown.append(images) or xr.Dataset())
+    monkeypatch.setattr(fashion, "classes", lambda *what: shown.append(what) or xr.Dataset())
+    field, about = load_network(unet), {"training": {"threshold": 64}}
+    save_network(tmp_path / "network", field.network, field.process, "noise", about)
     time = TimeGrid(t_min=0.5, num_steps=2)  # where a denoised image is far from its state
-    data = fashion.run(replace(FASHION, weights=unet, num_equivariance_times=0, time=time))
-    states = jnp.asarray(data["final_state"].values)
-    field = load_network(unet)
-    assert_close(shown[0], jax.vmap(lambda x: field.denoise(jnp.asarray(0.5), x))(states))
-    assert np.max(np.abs(shown[0] - states)) > 0.1
+    config = replace(FASHION, weights=str(tmp_path / "network"), num_equivariance_times=0, time=time)
+    states = jnp.asarray(fashion.run(config)["final_state"].values)
+    images, *variant = shown[0]
+    assert variant == [False, 64]
+    assert_close(images, jax.vmap(lambda x: field.denoise(jnp.asarray(0.5), x))(states))
+    assert np.max(np.abs(images - states)) > 0.1
 
 
 @pytest.mark.parametrize("grey", [False, True])
@@ -162,6 +165,7 @@ def test_the_samples_are_shown_to_the_classifier(fashion_run, grey):
     judged = fashion.classes(1.05 * images, grey)  # beyond +-1, as samples are
     assert np.mean(judged["class_index"].values == labels) > 0.75
     assert fashion.classes(images[:, :20, :20], grey).sizes == {}
+    assert fashion.classes(images, grey, threshold=64).sizes == ({"trajectory": 100} if grey else {})
     assert "class_index" not in fashion_run[0]  # its images are 8 x 8
 
     data = fashion_run[0].merge(judged.isel(trajectory=slice(0, 3)))
