@@ -41,6 +41,7 @@ from .fields import NetworkField as NetworkField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
 from .fields import Pulse as Pulse
+from .fields import RescaledField as RescaledField
 from .fields import pulse as pulse
 from .jacobian import Eigenpairs as Eigenpairs
 from .jacobian import ModeLeakage as ModeLeakage

@@ -72,13 +72,17 @@ def guided(process, dtype):
     return sj.GuidedField(gaussian(process, dtype), local(process, dtype), weight)
 
 
+def rescaled(process, dtype):
+    return sj.RescaledField(local(sj.EDM(), dtype), process)
+
+
 def denoised(network, process, t, x):
     """By a network that sees noise-to-signal ratio and undamped signal, hence the same on every process."""
     return network(process.noise_to_signal(t), x / process.alpha(t))
 
 
 EVIDENCE_FIELDS = [patch, uneven_patch, empirical, streamed, two_patterns]
-FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network, guided]
+FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network, guided, rescaled]
 CONTRACT = pytest.mark.parametrize("make", FIELDS, ids=lambda make: make.__name__)
 
 

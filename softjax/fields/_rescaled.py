@@ -1,0 +1,25 @@
+r"""A field in the variables of another process: the same data, another clock and scale (theory.md section 1)."""
+
+import jax.numpy as jnp
+
+from softjax._types import Configuration, Time
+from softjax.fields._base import AbstractField
+from softjax.processes import AbstractProcess
+
+
+class RescaledField(AbstractField):
+    r"""`field` as a field of `process`: $D'(x', t') = D(x, t)$.
+
+    Both see the same image in the same relative noise: t has the noise-to-signal ratio of t',
+    $\sigma(t)/\alpha(t) = \sigma'(t')/\alpha'(t')$, and $x = x'\alpha(t)/\alpha'(t')$. Under `EDM`, for instance, a
+    network that was trained under `VP` can be sampled with `heun` and `Churn`.
+    """
+
+    field: AbstractField
+    process: AbstractProcess
+
+    def denoise(self, t: Time, x: Configuration) -> Configuration:
+        """Posterior mean given `x` at the time `t` of `process`, shape of `x`."""
+        ours, theirs = self.process, self.field.process
+        time = theirs.from_noise_to_signal(jnp.asarray(ours.noise_to_signal(t), x.dtype))
+        return self.field.denoise(time, theirs.alpha(time) / ours.alpha(t) * x)
