@@ -25,6 +25,7 @@ from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTr
 _DECADES = (1e-3, 1e-2, 1e-1, 1.0)
 _SIGMAS = (0.01, 0.1, 1.0, 10.0, 80.0)
 _NUM_VALIDATED = 1024
+_VALIDATION_SEED = 0
 _EDM2_SIDE = 32
 
 Config = FashionTraining | EDM2Training | ClassifierTraining
@@ -45,7 +46,7 @@ def train_fashion(
     """
     config = config or FashionTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
-    key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
+    key_network, key_training = jr.split(jr.key(config.seed))
     architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
     process = VP(1.0)
     dropout = 0.1 if config.num_classes else 0.0
@@ -60,7 +61,7 @@ def train_fashion(
         objective,
         _first_network(UNet, architecture, config.start, key_network),
         data,
-        lambda network: _losses(judged, network, test, edges, "t", key_validation),
+        lambda network: _losses(judged, network, test, edges, "t"),
         key=key_training,
         resume=resume,
         report=report,
@@ -79,7 +80,7 @@ def train_edm2(
     """Trains a small class-conditional EDM2; arguments, files and result as of `train_fashion`."""
     config = config or EDM2Training()
     data, test = (_on_square(load_fashion_mnist(split, folder)) for split in ("train", "test"))
-    key_network, key_training, key_validation = jr.split(jr.key(config.seed), 3)
+    key_network, key_training = jr.split(jr.key(config.seed))
     architecture = EDM2Config(
         img_resolution=_EDM2_SIDE,
         img_channels=1,
@@ -99,7 +100,7 @@ def train_edm2(
         objective,
         _first_network(EDM2, architecture, config.start, key_network),
         data,
-        lambda network: _losses(judged, network, test, _SIGMAS, "sigma", key_validation),
+        lambda network: _losses(judged, network, test, _SIGMAS, "sigma"),
         key=key_training,
         resume=resume,
         report=report,
@@ -178,11 +179,10 @@ def _losses(
     test: LabelledImages,
     edges: tuple[float, ...],
     name: str,
-    key: PRNGKeyArray,
 ) -> dict[str, float]:
-    """Losses of test images by interval of times, and their mean over log t."""
+    """Losses of test images by interval of times, and their mean over log t; the noise is that of all trainings."""
     some = LabelledImages(test.images[:_NUM_VALIDATED], test.labels[:_NUM_VALIDATED])
-    losses = validation_losses(objective, network, some, edges, key=key)
+    losses = validation_losses(objective, network, some, edges, key=jr.key(_VALIDATION_SEED))
     names = [f"{a:g} to {b:g}" for a, b in pairwise(edges)]
     mean = np.average(losses, weights=np.diff(np.log(edges)))
     return dict(zip(names, losses.tolist(), strict=True)) | {f"all {name}": float(mean)}

@@ -115,6 +115,9 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
     more = train_fashion(replace(config, start=str(folder)), tmp_path / "more", folder=FOLDER)
     assert read_description(more)["about"]["epochs"] == 2.0
     assert read_description(more)["about"]["training_loss"]["mean"][0] < about["training_loss"]["mean"][0]
+    resting = replace(config, start=str(folder), seed=1, optimisation=replace(QUICK, learning_rate=1e-12))
+    same = read_description(train_fashion(resting, tmp_path / "same", folder=FOLDER))["about"]["validation"]
+    assert same == {name: pytest.approx(losses, rel=5e-3) for name, losses in about["validation"].items()}
     with pytest.raises(CheckpointError, match="another architecture"):
         train_fashion(replace(config, start=str(folder), widths=(8, 16)), tmp_path / "else", folder=FOLDER)
 
