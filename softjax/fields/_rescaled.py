@@ -18,6 +18,10 @@ class RescaledField(AbstractField):
     field: AbstractField
     process: AbstractProcess
 
+    def __init__(self, field: AbstractField, process: AbstractProcess):
+        self.field = field
+        self.process = process
+
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean given `x` at the time `t` of `process`, shape of `x`."""
         ours, theirs = self.process, self.field.process
