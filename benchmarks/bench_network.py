@@ -60,10 +60,10 @@ def bench_training_step_as_fraction_of_matmul_rate(versus, widths):
     data = LabelledImages(np.ones((batch, SIDE, SIDE), np.float32), np.zeros(batch, np.int32))
     copies = [jax.tree.map(jnp.copy, network) for _ in range(2)]  # the step overwrites its input
     state = [TrainState(jnp.zeros((), jnp.int32), copies[0], copies[1], transformation.init(network))]
-    step = _compiled_step(objective, transformation, config, None)
+    step = _compiled_step(transformation, config, None)
 
     def run():
-        state[0], loss = step(state[0], *map(jnp.asarray, data), jr.key(0))
+        state[0], loss = step(state[0], objective, *map(jnp.asarray, data), jr.key(0))
         return jax.block_until_ready(loss)
 
     start = time.perf_counter()

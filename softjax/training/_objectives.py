@@ -12,6 +12,7 @@ import jax.random as jr
 
 from softjax._checks import require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray
+from softjax.fields import AbstractField
 from softjax.processes import AbstractProcess
 
 
@@ -41,6 +42,11 @@ class NoisePrediction(AbstractObjective):
     1. Networks with labels see, with probability `label_dropout`, the label that stands for none, `num_classes`.
     Times weigh as $\min(1/\alpha^2, w)$ with w the `weight_limit`: all alike at 1; above, errors of the velocity
     $\dot x$ (Salimans and Ho 2022, arXiv 2202.00512) weigh alike until $1/\alpha^2 = w$, where images take shape.
+
+    With `posterior`, the exact field of the training images (theory.md section 2), the network is to return the mean
+    noise given x, $-\sigma s(x, t)$, in place of the one drawn: on average over noise and images the gradient is the
+    same, but at large times, where many images could be behind one x, nearly free of noise (the stable target field of
+    Xu et al. 2023, arXiv 2302.00670, with all images for the reference batch). It knows nothing of labels.
     """
 
     process: AbstractProcess
@@ -51,15 +57,23 @@ class NoisePrediction(AbstractObjective):
     weight_limit: float = eqx.field(static=True, default=1.0)
     log_t_mean: float = eqx.field(static=True, default=0.0)
     log_t_std: float | None = eqx.field(static=True, default=None)
+    posterior: AbstractField | None = None
 
     def __check_init__(self) -> None:
-        """Refuses an empty range of times, weights below 1, times that are all the same, a mean of uniform ones."""
+        """Refuses an empty range of times, weights below 1, times that are all the same, a mean of uniform ones.
+
+        Also a posterior, which is that of all classes, for a network with labels.
+        """
         require(0 < self.t_min < self.t_max, f"need 0 < t_min < t_max, got {self.t_min} and {self.t_max}.")
         require(self.weight_limit >= 1, f"weight_limit must be at least 1, got {self.weight_limit}.")
         require(self.log_t_std is None or self.log_t_std > 0, f"log_t_std must be positive, got {self.log_t_std}.")
         require(
             self.log_t_std is not None or self.log_t_mean == 0,
             f"log_t_mean is that of log-normal times: got {self.log_t_mean} without a log_t_std.",
+        )
+        require(
+            self.posterior is None or not self.num_classes,
+            f"the posterior mean is that of all classes: train without labels, got num_classes {self.num_classes}.",
         )
 
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
@@ -87,8 +101,9 @@ class NoisePrediction(AbstractObjective):
             prediction = network(t, x, jnp.where(dropped, self.num_classes, label))
         else:
             prediction = network(t, x)
+        target = noise if self.posterior is None else -self.process.sigma(t) * self.posterior.score(t, x)
         weight = jnp.minimum(self.process.alpha(t) ** -2, self.weight_limit)
-        return weight * jnp.mean((prediction - noise) ** 2)
+        return weight * jnp.mean((prediction - target) ** 2)
 
 
 class Denoising(AbstractObjective):

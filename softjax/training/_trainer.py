@@ -107,7 +107,8 @@ def train(
         state, history = load_checkpoint(checkpoint, state, settings)
     place, spread = _placement()
     state = jax.tree.map(lambda leaf: place(jnp.array(leaf)), state)  # copies: the step overwrites its input
-    step = _compiled_step(objective, transformation, config, constrain)
+    objective = jax.tree.map(place, objective)
+    step = _compiled_step(transformation, config, constrain)
     recorder = _Recorder(checkpoint, settings, history, config.checkpoint_seconds)
     work, peak = 0.0, 1.0
     if report:
@@ -118,7 +119,7 @@ def train(
     first, start = int(state.step), time.perf_counter()
     for n in range(first, num_steps):
         chosen = shuffled_batches(len(data.images), config.batch_size, n, key=key_order)
-        state, loss = step(state, spread(data.images[chosen]), spread(data.labels[chosen]), key_noise)
+        state, loss = step(state, objective, spread(data.images[chosen]), spread(data.labels[chosen]), key_noise)
         recorder.add(loss)
         end_of_epoch = (n + 1) % steps_per_epoch == 0
         if end_of_epoch and validate:
@@ -155,7 +156,7 @@ def _mean_losses(objective: Any, network: Any, times: Array, images: Array, labe
 
 
 def _compiled_step(
-    objective: AbstractObjective, transformation: Any, config: Optimisation, constrain: Callable[[Any], Any] | None
+    transformation: Any, config: Optimisation, constrain: Callable[[Any], Any] | None
 ) -> Callable[..., tuple[TrainState, Array]]:
     """One step that overwrites the state it is given: one compiled program, or a few where the batch is divided."""
     fastest = math.gcd(_CPU_MICROBATCH * jax.device_count(), config.batch_size) if _on_cpu() else config.batch_size
@@ -163,11 +164,11 @@ def _compiled_step(
     exponent = average_exponent(config.average_width)
     require(config.batch_size % microbatch == 0, f"microbatch {microbatch} must divide batch_size {config.batch_size}.")
 
-    def mean_loss(network: Any, ts: Array, images: Array, labels: Array, keys: Array) -> Array:
+    def mean_loss(network: Any, objective: Any, ts: Array, images: Array, labels: Array, keys: Array) -> Array:
         return jnp.mean(jax.vmap(objective.loss, (None, 0, 0, 0, 0))(network, ts, images, labels, keys))
 
     @jax.jit
-    def prepare(n: Array, images: Array, labels: Array, key: PRNGKeyArray) -> tuple[Array, ...]:
+    def prepare(n: Array, objective: Any, images: Array, labels: Array, key: PRNGKeyArray) -> tuple[Array, ...]:
         size = images.shape[0]
         key_times, key_noise = jr.split(jr.fold_in(key, n))
         strata = jnp.arange(size, dtype=jnp.result_type(float))
@@ -177,9 +178,11 @@ def _compiled_step(
         return jax.tree.map(lambda a: a.reshape(microbatch, -1, *a.shape[1:]).swapaxes(0, 1), inputs)
 
     @partial(jax.jit, donate_argnums=0)
-    def accumulate(total: tuple[Array, Any], network: Any, inputs: tuple[Array, ...], n: Array) -> tuple[Array, Any]:
+    def accumulate(
+        total: tuple[Array, Any], network: Any, objective: Any, inputs: tuple[Array, ...], n: Array
+    ) -> tuple[Array, Any]:
         part = jax.tree.map(lambda a: a[n], inputs)
-        return jax.tree.map(jnp.add, total, jax.value_and_grad(mean_loss)(network, *part))
+        return jax.tree.map(jnp.add, total, jax.value_and_grad(mean_loss)(network, objective, *part))
 
     @partial(jax.jit, donate_argnums=0)
     def update(state: TrainState, total: tuple[Array, Any]) -> tuple[TrainState, Array]:
@@ -191,11 +194,13 @@ def _compiled_step(
         return TrainState(state.step + 1, network, average, optimiser_state), loss
 
     # The loop over microbatches is Python's: in a `lax.scan`, XLA's CPU convolutions are sixty times slower.
-    def step(state: TrainState, images: Array, labels: Array, key: PRNGKeyArray) -> tuple[TrainState, Array]:
-        inputs = prepare(state.step, images, labels, key)
+    def step(
+        state: TrainState, objective: AbstractObjective, images: Array, labels: Array, key: PRNGKeyArray
+    ) -> tuple[TrainState, Array]:
+        inputs = prepare(state.step, objective, images, labels, key)
         total = jax.tree.map(jnp.zeros_like, (jnp.zeros((), images.dtype), state.network))
         for n in range(config.batch_size // microbatch):
-            total = accumulate(total, state.network, inputs, jnp.asarray(n))
+            total = accumulate(total, state.network, objective, inputs, jnp.asarray(n))
         return update(state, total)
 
     return step if microbatch < config.batch_size else jax.jit(step, donate_argnums=0)
@@ -203,8 +208,8 @@ def _compiled_step(
 
 def _operations(objective: AbstractObjective, network: Any, data: LabelledImages) -> float:
     """Floating-point operations of one image's gradient."""
-    inputs = (jnp.ones(()), jnp.asarray(data.images[0]), jnp.asarray(data.labels[0]), jr.key(0))
-    return operations(jax.grad(objective.loss), network, *inputs)
+    inputs = (objective, jnp.ones(()), jnp.asarray(data.images[0]), jnp.asarray(data.labels[0]), jr.key(0))
+    return operations(jax.grad(lambda network, objective, *args: objective.loss(network, *args)), network, *inputs)
 
 
 def _placement() -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:

@@ -16,6 +16,7 @@ from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
 from softjax.convert import CheckpointError, load_module, read_description, save_network
 from softjax.data import SPIN_THRESHOLD, LabelledImages, binarized, grey, load_fashion_mnist, padded
+from softjax.fields import EmpiricalField
 from softjax.networks import EDM2, Classifier, EDM2Config, UNet, UNetConfig, normalized_weights
 from softjax.processes import EDM, VP, AbstractProcess
 from softjax.training._objectives import AbstractObjective, Classification, Denoising, NoisePrediction
@@ -52,9 +53,13 @@ def train_fashion(
     dropout = 0.1 if config.num_classes else 0.0
     judged = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)
     objective = replace(
-        judged, weight_limit=config.weight_limit, log_t_mean=config.log_t_mean, log_t_std=config.log_t_std
+        judged,
+        weight_limit=config.weight_limit,
+        log_t_mean=config.log_t_mean,
+        log_t_std=config.log_t_std,
+        posterior=EmpiricalField(data.images, process) if config.posterior_targets else None,
     )
-    edges = (*(t for t in _DECADES if config.t_min <= t < config.t_max), config.t_max)
+    edges = (config.t_min, *(t for t in _DECADES if config.t_min < t < config.t_max), config.t_max)
     return _train(
         config,
         Path(out),

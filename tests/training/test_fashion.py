@@ -123,6 +123,24 @@ def test_training_leaves_a_network_with_its_card(sample, tmp_path):
 
 
 @pytest.mark.slow
+def test_posterior_targets_have_less_noise_to_predict(sample, tmp_path):
+    """The network says nothing at first: its loss is the target's mean square, of the same noisy images."""
+    config = FashionTraining(widths=(8, 8), t_min=3.0, t_max=3.1, optimisation=replace(QUICK, learning_rate=1e-12))
+    plain, exact = (
+        read_description(train_fashion(replace(config, posterior_targets=on), tmp_path / str(on), folder=FOLDER))
+        for on in (False, True)
+    )
+    (losses, fewer), field = (d["about"]["training_loss"]["mean"] for d in (plain, exact)), sj.VP()
+    data = images_of(sample["train"], "binary")
+    x = field.alpha(3.05) * data.images + field.sigma(3.05) * jr.normal(jr.key(0), data.images.shape, FLOAT)
+    spread = data.images - jax.lax.map(lambda x: sj.EmpiricalField(data.images, field).denoise(3.05, x), x)
+    expected = float(jnp.mean(spread**2) * jnp.expm1(3.05) ** -1)
+    assert np.mean(losses) - np.mean(fewer) == pytest.approx(expected, rel=0.2)
+    assert plain["about"]["validation"] == exact["about"]["validation"]
+    assert set(plain["about"]["validation"]) == {"3 to 3.1", "all t"}
+
+
+@pytest.mark.slow
 def test_the_judge_of_samples_is_stored_with_its_accuracy(sample, tmp_path):
     config = ClassifierTraining(threshold=200, optimisation=replace(QUICK, batch_size=64, microbatch=64))
     folder = train_classifier(config, tmp_path, folder=FOLDER)

@@ -79,6 +79,48 @@ def test_times_are_log_normal_between_their_ends(mean):
         NoisePrediction(sj.VP(), 1e-3, 8.0, log_t_mean=0.5)
 
 
+PATTERNS = jnp.asarray(np.random.default_rng(1).choice([-1.0, 1.0], (3, 5, 6)), FLOAT)
+
+
+def posterior_objective(**options):
+    return NoisePrediction(sj.VP(), 1e-3, 6.0, posterior=sj.EmpiricalField(PATTERNS, sj.VP()), **options)
+
+
+def test_the_posterior_target_is_the_mean_noise_given_the_noisy_image():
+    t, image, patterns = float(T), np.asarray(PATTERNS[1], float), np.asarray(PATTERNS, float)
+    alpha, sigma = np.exp(-t / 2), np.sqrt(1 - np.exp(-t))
+    x = alpha * image + sigma * drawn_noise()
+    noises = (x - alpha * patterns) / sigma  # the noise, were the image this one
+    densities = np.exp(-0.5 * np.sum(noises**2, (1, 2)) + 0.5 * np.min(np.sum(noises**2, (1, 2))))
+    target = np.tensordot(densities / densities.sum(), noises, 1)
+    loss = posterior_objective().loss(lambda t, x: t * jnp.tanh(x), T, PATTERNS[1], LABEL, KEY)
+    assert_close(loss, np.mean((t * np.tanh(x) - target) ** 2), loosen=16)
+
+
+def test_posterior_targets_have_the_same_mean_gradient_and_less_noise():
+    def gradient(objective, key):
+        key_image, key_noise = jr.split(key)
+        image = PATTERNS[jr.randint(key_image, (), 0, 3)]
+        return jax.grad(lambda p: objective.loss(lambda t, x: p * x, jnp.asarray(3.0, FLOAT), image, LABEL, key_noise))(
+            jnp.asarray(0.7, FLOAT)
+        )
+
+    keys = jr.split(KEY, 4000)
+    plain, exact = (
+        np.asarray(jax.jit(jax.vmap(lambda key, o=objective: gradient(o, key)))(keys), float)
+        for objective in (NoisePrediction(sj.VP(), 1e-3, 6.0), posterior_objective())
+    )
+    difference = plain - exact
+    assert np.std(difference) > 0.02
+    assert abs(np.mean(difference)) < 4 * np.std(difference) / np.sqrt(len(keys))
+    assert np.var(exact) < np.var(plain)
+
+
+def test_posterior_targets_are_for_networks_without_labels():
+    with pytest.raises(ValueError, match="train without labels, got num_classes 10"):
+        posterior_objective(num_classes=10)
+
+
 @pytest.mark.parametrize(("dropout", "shown"), [(0.0, 2), (1.0, 10)])
 def test_labels_are_shown_or_dropped(dropout, shown):
     objective = NoisePrediction(sj.VP(), 1e-3, 6.0, num_classes=10, label_dropout=dropout)
