@@ -1,13 +1,19 @@
-"""A small part of Fashion-MNIST, made to pass for the whole, so that no test waits for 60 000 images."""
+"""A small part of Fashion-MNIST, made to pass for the whole; tests that need the whole are skipped without it."""
 
 import gzip
 import hashlib
 from pathlib import Path
 
+import pytest
+
 from softjax.data import _fashion_mnist
 
 FOLDER = Path(__file__).parent / "data" / "fashion-mnist-sample"
 COUNTS = {"train": 200, "test": 100}
+DEBIAN = _fashion_mnist._DEBIAN_FOLDER
+needs_debian = pytest.mark.skipif(
+    not DEBIAN.is_dir(), reason="needs the real files: apt install dataset-fashion-mnist puts them in place"
+)
 
 
 def published_files():

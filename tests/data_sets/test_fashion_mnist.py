@@ -6,14 +6,10 @@ import threading
 
 import numpy as np
 import pytest
-from fashion_sample import FOLDER, published_files
+from fashion_sample import DEBIAN, FOLDER, needs_debian, published_files
 
 from softjax.data import FASHION_MNIST_CLASSES, DataError, _fashion_mnist, load_fashion_mnist
 
-DEBIAN = _fashion_mnist._DEBIAN_FOLDER
-needs_debian = pytest.mark.skipif(
-    not DEBIAN.is_dir(), reason="needs the real files: apt install dataset-fashion-mnist puts them in place"
-)
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 
 
