@@ -130,10 +130,11 @@ def test_posterior_targets_have_less_noise_to_predict(sample, tmp_path):
         read_description(train_fashion(replace(config, posterior_targets=on), tmp_path / str(on), folder=FOLDER))
         for on in (False, True)
     )
-    (losses, fewer), field = (d["about"]["training_loss"]["mean"] for d in (plain, exact)), sj.VP()
-    data = images_of(sample["train"], "binary")
-    x = field.alpha(3.05) * data.images + field.sigma(3.05) * jr.normal(jr.key(0), data.images.shape, FLOAT)
-    spread = data.images - jax.lax.map(lambda x: sj.EmpiricalField(data.images, field).denoise(3.05, x), x)
+    losses, fewer = (description["about"]["training_loss"]["mean"] for description in (plain, exact))
+    process, images = sj.VP(), images_of(sample["train"], "binary").images
+    field = sj.EmpiricalField(images, process)
+    x = process.alpha(3.05) * images + process.sigma(3.05) * jr.normal(jr.key(0), images.shape, FLOAT)
+    spread = images - jax.lax.map(lambda x: field.denoise(3.05, x), x)
     expected = float(jnp.mean(spread**2) * jnp.expm1(3.05) ** -1)
     assert np.mean(losses) - np.mean(fewer) == pytest.approx(expected, rel=0.2)
     assert plain["about"]["validation"] == exact["about"]["validation"]
