@@ -77,12 +77,12 @@ def test_finite_differences_agree_with_exact_modes(variant):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("variant", "softest", "lowest", "highest"), [("binary", 5.3, 0.337, 0.367), ("grey", 4.5, 0, 0.33)]
+    ("variant", "softest", "lowest", "highest"), [("binary", 5.3, 0.337, 0.367), ("grey", 4.5, 0.333, 0.363)]
 )
 def test_low_shells_soften(variant, softest, lowest, highest):
     """From noise to data: the uniform mode far below free noise, 1/2, and, at about the same time, shell 1 a little.
 
-    The exact score of all training images has 0.352 for these spins.
+    The exact score of all training images has 0.352 for these spins and 0.348 for these grey images.
     """
     field, modes = load(variant), sj.fourier_modes((28, 28), 1)
     images = jnp.asarray(test_images(variant).images[:12])
@@ -104,11 +104,12 @@ def test_low_shells_soften(variant, softest, lowest, highest):
 
 @pytest.mark.slow
 @needs_debian
-def test_spins_soften_as_the_exact_score_of_their_data():
-    """At t = 5 thousands of images could be behind one state: a network that is right agrees with their exact score."""
-    train, test = both_splits("binary", SPIN_THRESHOLD, DEBIAN)
-    t, modes, images = 5.0, sj.fourier_modes((28, 28), 1), jnp.asarray(test.images[:20])
-    learned, exact = load("binary"), sj.EmpiricalField(train.images, sj.VP())
+@pytest.mark.parametrize(("variant", "t", "largest"), [("binary", 5.0, 0.012), ("grey", 5.5, 0.0045)])
+def test_the_networks_soften_as_the_exact_score_of_their_data(variant, t, largest):
+    """Thousands of images could be behind one state here: a network that is right agrees with their exact score."""
+    train, test = both_splits(variant, SPIN_THRESHOLD, DEBIAN)
+    modes, images = sj.fourier_modes((28, 28), 1), jnp.asarray(test.images[:20])
+    learned, exact = load(variant), sj.EmpiricalField(train.images, sj.VP())
     states = exact.process.alpha(t) * images + exact.process.sigma(t) * jr.normal(jr.key(2), images.shape)
 
     @eqx.filter_jit
@@ -119,13 +120,13 @@ def test_spins_soften_as_the_exact_score_of_their_data():
 
     (network_responses, network_images), (exact_responses, exact_images) = probed(learned), probed(exact)
     np.testing.assert_allclose(np.median(network_responses, 0), np.median(exact_responses, 0), rtol=0.04)
-    assert jnp.mean((network_images - exact_images) ** 2) < 0.012  # their error is 0.43
+    assert jnp.mean((network_images - exact_images) ** 2) < largest  # their errors are 0.43 and 0.24
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("variant", "smallest"), [("binary", 0.46), ("grey", 0.56)])
 def test_samples_are_recognised_and_of_many_classes(variant, smallest):
-    """77% of 520 spins and 80% of 520 grey images in 30 steps of the flow; here 24 in 20: 3 errors are 24 to 27%."""
+    """77% of 520 spins and 81% of 520 grey images in 30 steps of the flow; here 24 in 20: 3 errors are 24 to 27%."""
     field, ts = load(variant), sj.log_grid(8.0, 1e-3, 20)
     samples = sj.simulate_ensemble(field, ts, key=jr.key(5), num=24, shape=(28, 28), kind="flow", solver=dfx.Heun()).x
     denoised = jax.jit(jax.vmap(lambda x: field.denoise(ts[-1], x)))(samples)
