@@ -89,7 +89,7 @@ TRAINING = ["--optimisation.epochs", "--resume", "--seed", "--data", "--out"]
         (["clocks"], EXPERIMENT),
         (["theory"], EXPERIMENT),
         (["train"], ["fashion", "classifier"]),
-        (["train", "fashion"], [*TRAINING, "--widths", "--padding", "--variant", "--threshold"]),
+        (["train", "fashion"], [*TRAINING, "--widths", "--num-blocks", "--padding", "--variant", "--threshold"]),
         (["train", "classifier"], TRAINING),
     ],
 )

@@ -44,6 +44,10 @@ class FashionTraining:
     """Grey level, 1 to 255, from which on a pixel is an up spin."""
     widths: tuple[int, ...] = (64, 128, 128)
     """Channels on each resolution, finest first."""
+    num_blocks: int = 1
+    """Residual blocks of the encoder and of the decoder on each resolution."""
+    num_middle_blocks: int = 2
+    """Residual blocks of the bottleneck."""
     padding: Literal["zeros", "circular"] = "zeros"
     """Border of the convolutions: the paper's zeros, or circular for exact translation equivariance."""
     num_classes: int = 0

@@ -48,7 +48,13 @@ def train_fashion(
     config = config or FashionTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
     key_network, key_training = jr.split(jr.key(config.seed))
-    architecture = UNetConfig(widths=config.widths, padding=config.padding, num_classes=config.num_classes)
+    architecture = UNetConfig(
+        widths=config.widths,
+        num_blocks=config.num_blocks,
+        num_middle_blocks=config.num_middle_blocks,
+        padding=config.padding,
+        num_classes=config.num_classes,
+    )
     process = VP(1.0)
     dropout = 0.1 if config.num_classes else 0.0
     judged = NoisePrediction(process, config.t_min, config.t_max, config.num_classes, dropout)

@@ -94,10 +94,19 @@ def test_accuracy_is_the_share_of_right_answers():
 @pytest.mark.slow
 def test_training_leaves_a_network_with_its_card(sample, tmp_path):
     config = FashionTraining(
-        variant="grey", widths=(8, 8), padding="circular", num_classes=10, t_min=0.01, optimisation=QUICK
+        variant="grey",
+        widths=(8, 8),
+        num_blocks=2,
+        num_middle_blocks=1,
+        padding="circular",
+        num_classes=10,
+        t_min=0.01,
+        optimisation=QUICK,
     )
     folder = train_fashion(config, tmp_path, folder=FOLDER)
-    assert load_module(folder).config == UNetConfig(widths=(8, 8), padding="circular", num_classes=10)
+    assert load_module(folder).config == UNetConfig(
+        widths=(8, 8), num_blocks=2, num_middle_blocks=1, padding="circular", num_classes=10
+    )
     description = read_description(folder)
     about = description["about"]
     assert description["process"] == {"name": "VP", "beta": 1.0}
