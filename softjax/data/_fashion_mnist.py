@@ -69,13 +69,14 @@ def load_fashion_mnist(
 
 def _locate(name: str, folder: Path | str | None, download: bool) -> Path:
     """Where a file lies, packed or unpacked; fetches it if need be."""
-    places = [Path(folder)] if folder is not None else [_DEBIAN_FOLDER, cache_folder()]
-    for place in places:
-        for path in (place / name, place / name.removesuffix(".gz")):
+    searched = []
+    for place in [Path(folder)] if folder is not None else [_DEBIAN_FOLDER, None]:
+        searched.append(place or cache_folder())  # only now: there may be no cache, and no need for one
+        for path in (searched[-1] / name, searched[-1] / name.removesuffix(".gz")):
             if path.is_file():
                 return path
     if folder is not None or not download:
-        raise FileNotFoundError(f"{name} is not in {' or '.join(map(str, places))}. {_REMEDY}")
+        raise FileNotFoundError(f"{name} is not in {' or '.join(map(str, searched))}. {_REMEDY}")
     return _download(name)
 
 
@@ -97,8 +98,12 @@ def _download(name: str) -> Path:
 
 
 def cache_folder() -> Path:
-    """The folder of downloaded data, in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "softjax" / "fashion-mnist"
+    """The folder of downloaded data, in the user's cache; `FileNotFoundError` for users without a home."""
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError as error:
+        raise FileNotFoundError(f"there is no home folder: set HOME or XDG_CACHE_HOME. {_REMEDY}") from error
+    return cache / "softjax" / "fashion-mnist"
 
 
 _REMEDY = (

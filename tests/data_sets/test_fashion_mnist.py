@@ -77,6 +77,24 @@ def test_the_installed_package_comes_before_the_cache(sample, monkeypatch):
     assert load_fashion_mnist("test").images.shape == (100, 28, 28)
 
 
+def test_users_without_a_home_need_none_unless_something_is_cached(sample, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", home)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    with pytest.raises(FileNotFoundError, match=r"set HOME or XDG_CACHE_HOME.*apt install"):
+        load_fashion_mnist("test")
+    monkeypatch.setattr(_fashion_mnist, "_DEBIAN_FOLDER", FOLDER)
+    assert load_fashion_mnist("test").images.shape == (100, 28, 28)
+
+
+def test_an_empty_cache_variable_counts_as_not_set(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert _fashion_mnist.cache_folder() == tmp_path / ".cache/softjax/fashion-mnist"
+
+
 def test_unpacked_files_are_read_too(sample):
     for name in (TEST_IMAGES, TEST_LABELS):
         (sample / name.removesuffix(".gz")).write_bytes(gzip.decompress((FOLDER / name).read_bytes()))
