@@ -13,12 +13,13 @@ import matplotlib.figure
 import numpy as np
 import xarray as xr
 
+from softjax._checks import require
 from softjax._types import Array, Configuration
 from softjax.analysis import zero_crossing
 from softjax.dynamics import cloning_agreement
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row
-from softjax.experiments.configs import ClocksConfig
+from softjax.experiments.configs import ClocksConfig, checked
 from softjax.fields import PatchDictionary, PatchField
 from softjax.plotting import clock_figure
 from softjax.processes import VP, AbstractProcess, log_grid
@@ -44,7 +45,8 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     them: `mean_field_rate` and `hartree_rate` of the uniform mode over `time`, and the sitewise agreement of clones
     over `cloning_time`. Arguments as for `softjax.experiments.patch.run`.
     """
-    config = config or Config()
+    config = checked(config or Config())
+    require(config.time.num_steps >= 2, "time.num_steps must be at least 2, to clone in between, got 1.")
     key_dictionary, key_paths, key_clones = jr.split(jr.key(config.seed), 3)
     process = VP(config.beta)
     dictionary = PatchDictionary.ising(config.patch_size, config.num_random, config.p_global, key=key_dictionary)

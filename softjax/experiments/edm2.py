@@ -24,7 +24,7 @@ from softjax.convert import load_network, read_description, shipped
 from softjax.dynamics import Trajectory, heun, reverse_drift
 from softjax.experiments._ensemble import AbstractEnsemble, Observe, Progress, measure_ensemble
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row
-from softjax.experiments.configs import EDM2Config
+from softjax.experiments.configs import EDM2Config, checked
 from softjax.fields import NetworkField
 from softjax.jacobian import mode_response
 from softjax.observables import correlation_length, luminance
@@ -45,7 +45,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     Dimensions and arguments as of `softjax.experiments.patch.run`, with `time` the noise level sigma, `final_state`
     (trajectory, y, x, channel) and `label` (trajectory,). Raises `ValueError` for networks that are no EDM denoiser.
     """
-    config = config or Config()
+    config = checked(config or Config())
     field, network, digest = _load(config)
     grid = config.noise
     ts = karras_grid(grid.sigma_max, grid.sigma_min, grid.num_steps, grid.rho)

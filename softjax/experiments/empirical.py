@@ -15,7 +15,7 @@ import xarray as xr
 from softjax._checks import require
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows, growth_row, onset_row, peak_row
-from softjax.experiments.configs import EmpiricalConfig
+from softjax.experiments.configs import EmpiricalConfig, checked
 from softjax.fields import EmpiricalField
 from softjax.plotting import Quantity, overview
 from softjax.processes import VP
@@ -30,7 +30,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     The drift is also probed along the pattern itself: variables `pattern_rayleigh` and `pattern_magnitude`. Other
     arguments and results as for `softjax.experiments.patch.run`; `ValueError` when the blocks do not tile the lattice.
     """
-    config = config or Config()
+    config = checked(config or Config())
     require(
         config.block_size >= 1 and config.grid_size % config.block_size == 0,
         f"block_size must divide grid_size = {config.grid_size}, got {config.block_size}.",

@@ -25,7 +25,7 @@ from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._judge import Judge
 from softjax.experiments._store import completed
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, onset_row, peak_row
-from softjax.experiments.configs import FashionConfig
+from softjax.experiments.configs import FashionConfig, checked
 from softjax.fields import AbstractField
 from softjax.jacobian import dispersion, effective_radius, mode_leakage
 from softjax.observables import binarize
@@ -50,7 +50,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     pair, per shell), `zone_rate` (sigma^2 Re lambda over the whole zone) and `effective_radius` of the denoiser's
     Jacobian. Arguments as there.
     """
-    config = config or Config()
+    config = checked(config or Config())
     require(
         config.num_equivariance_times <= config.time.num_steps,
         f"num_equivariance_times must be at most num_steps, {config.time.num_steps}.",

@@ -16,6 +16,7 @@ import matplotlib.figure
 import numpy as np
 import xarray as xr
 
+from softjax._checks import require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.convert import load_network, read_description
 from softjax.data import LabelledImages
@@ -23,7 +24,7 @@ from softjax.dynamics import simulate
 from softjax.experiments._ensemble import Progress, provenance
 from softjax.experiments._store import TrajectoryStore
 from softjax.experiments._summary import Row
-from softjax.experiments.configs import LocalityConfig
+from softjax.experiments.configs import LocalityConfig, checked
 from softjax.experiments.fashion import network_folder, trained_threshold, variant_name
 from softjax.fields import AbstractField, LocalField
 from softjax.plotting import locality_figure
@@ -46,7 +47,8 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
 
     Needs the real data. Arguments as for `softjax.experiments.patch.run`; progress counts models.
     """
-    config = config or Config()
+    config = checked(config or Config())
+    require(bool(config.patch_sizes), "patch_sizes must name at least one size, got none.")
     folder = network_folder(config.weights, config.grey)
     network, description = load_network(folder), read_description(folder)
     train, test = both_splits(variant_name(config.grey), trained_threshold(description), config.data)

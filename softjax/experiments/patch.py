@@ -13,7 +13,7 @@ import xarray as xr
 
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows, equilibrium_row, growth_row, onset_row, peak_row
-from softjax.experiments.configs import PatchConfig
+from softjax.experiments.configs import PatchConfig, checked
 from softjax.fields import PatchDictionary, PatchField
 from softjax.plotting import Quantity, overview
 from softjax.processes import VP
@@ -28,7 +28,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     Dimensions are trajectory, time, shell, direction (and pattern, snapshot for the pictures); units and provenance
     are attributes. With `path`, a zarr store that an interruption leaves readable; the same call resumes it.
     """
-    config = config or Config()
+    config = checked(config or Config())
     key_dictionary, key_paths = jr.split(jr.key(config.seed))
     process = VP(config.beta)
     dictionary = PatchDictionary.ising(config.patch_size, config.num_random, config.p_global, key=key_dictionary)

@@ -29,7 +29,7 @@ from softjax.experiments._guidance import CONDITIONS, Conditions, Sampler
 from softjax.experiments._judge import load_judge
 from softjax.experiments._store import TrajectoryStore
 from softjax.experiments._summary import Row
-from softjax.experiments.configs import EDM2Config, PulseConfig
+from softjax.experiments.configs import EDM2Config, PulseConfig, checked
 from softjax.fields import NetworkField, Pulse
 from softjax.plotting import pulse_figure
 from softjax.processes import EDM, karras_grid
@@ -54,7 +54,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     with numbers of trajectories, first of these, then of the trials. Raises `ValueError` for networks without classes
     and for a guide or judge that does not fit.
     """
-    config = config or Config()
+    config = checked(config or Config())
     require(config.num_trials >= 2, f"num_trials must be at least 2, got {config.num_trials}.")
     require(config.num_centers >= 2, f"num_centers must be at least 2, got {config.num_centers}.")
     sampler, identity = _load(config)
@@ -204,7 +204,7 @@ def _critical_level(
         weights=config.weights,
         num_trajectories=config.num_unguided * classes.size,
         labels=tuple(classes.tolist()),
-        seed=config.seed + 1,  # other starts than the trials'
+        seed=(config.seed + 1) % 2**32,  # other starts than the trials'
         noise=config.noise,
         probe=config.probe,
     )

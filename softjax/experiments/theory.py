@@ -16,7 +16,7 @@ import xarray as xr
 from softjax.analysis import zero_crossing
 from softjax.experiments._ensemble import Progress, measure
 from softjax.experiments._summary import Row, cost_rows
-from softjax.experiments.configs import TheoryConfig
+from softjax.experiments.configs import TheoryConfig, checked
 from softjax.fields import PatchDictionary, PatchField
 from softjax.plotting import theory_figure
 from softjax.processes import VP, log_grid
@@ -32,7 +32,7 @@ def run(config: Config | None = None, path: Path | None = None, progress: Progre
     over `time` and `wavevector_index` along an axis: `dispersion` (mean field) and `structure_factor` (Hartree).
     Arguments as for `softjax.experiments.patch.run`.
     """
-    config = config or Config()
+    config = checked(config or Config())
     process, shape = VP(config.beta), (config.grid_size,) * 2
     ts = log_grid(config.time.t_max, config.time.t_min, config.time.num_steps)
     dictionary = PatchDictionary.two_pattern(config.patch_size)

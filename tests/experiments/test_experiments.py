@@ -184,7 +184,7 @@ def test_onset_in_the_summary_is_that_of_the_trajectories_lengths(patch_data):
         (replace(PATCH, patch_size=17), "must fit on the lattice"),
         (replace(PATCH, p_global=1.5), "p_global"),
         (replace(PATCH, probe=Probe(max_shell=9)), "Nyquist"),
-        (replace(PATCH, probe=Probe(max_shell=3, num_fit_shells=4)), "num_shells"),
+        (replace(PATCH, probe=Probe(max_shell=3, num_fit_shells=4)), "num_fit_shells = 4"),
         (replace(PATCH, time=TimeGrid(t_min=0.0)), "t_min"),
         (replace(PATCH, beta=-1.0), "beta must be positive"),
         (replace(PATCH, num_trajectories=0), "num_trajectories"),
