@@ -23,8 +23,9 @@ def theory_figure(dataset: xr.Dataset) -> Figure:
         _fork_panel(fork, dataset)
         _structure_panel(figure, structure, dataset)
         critical = dataset.attrs["critical_time"]
+        end = min(0.4 * critical, dataset["time"].values[_shown(dataset)].min())
         for axis in (dispersion, rates, fork, structure):
-            axis.set_xlim(dataset["time"].values.max(), 0.4 * critical)
+            axis.set_xlim(dataset["time"].values.max(), end)
             axis.set_xlabel("diffusion time t  (noise to the left)")
             axis.axvline(critical, **EXACT)
     return figure
@@ -35,9 +36,16 @@ def _plane(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return dataset["time"].values, k
 
 
+def _shown(dataset: xr.Dataset) -> np.ndarray:
+    """Times down to well below the critical one; all where those are too few to draw a surface over."""
+    ts = dataset["time"].values
+    shown = ts >= 0.4 * dataset.attrs["critical_time"]
+    return shown if shown.sum() >= 3 else np.ones_like(shown)
+
+
 def _dispersion_panel(figure: Figure, axis: Axes, dataset: xr.Dataset) -> None:
     ts, k = _plane(dataset)
-    shown = ts >= 0.4 * dataset.attrs["critical_time"]
+    shown = _shown(dataset)
     values = dataset["dispersion"].values[shown].T
     mesh = axis.pcolormesh(ts[shown], k, values, cmap="RdBu_r", norm=CenteredNorm(halfrange=1), shading="gouraud")
     axis.contour(ts[shown], k, values, levels=[0], colors="black", linewidths=1.4)
@@ -63,7 +71,7 @@ def _fork_panel(axis: Axes, dataset: xr.Dataset) -> None:
 
 def _structure_panel(figure: Figure, axis: Axes, dataset: xr.Dataset) -> None:
     ts, k = _plane(dataset)
-    shown = ts >= 0.4 * dataset.attrs["critical_time"]
+    shown = _shown(dataset)
     values = dataset["structure_factor"].values[shown].T
     mesh = axis.pcolormesh(ts[shown], k, values, cmap="magma", norm=LogNorm(), shading="gouraud")
     figure.colorbar(mesh, ax=axis, label="S(k, t), Hartree")
