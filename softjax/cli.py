@@ -3,6 +3,7 @@
 JAX is imported inside commands only, so that `--help` is quick.
 """
 
+import io
 import json
 import os
 import sys
@@ -12,19 +13,24 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from softjax.commands import (
+    EDM2,
     Command,
     Convert,
     Empirical,
     Experiment,
     Fashion,
     FetchWeights,
+    Locality,
     Patch,
+    Pulse,
     Train,
     experiment_name,
     parse,
 )
+from softjax.experiments.configs import SEEDS, checked
 from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
 
 _LOG_SECONDS = 60.0  # between the lines of a training whose output is no terminal
@@ -32,15 +38,50 @@ _LOG_SECONDS = 60.0  # between the lines of a training whose output is no termin
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits with 1 and a message on bad input, with 130 when interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    command = parse(arguments)
+    command = None
     try:
+        with _lasting_output():
+            command = parse(sys.argv[1:] if arguments is None else arguments)
+            _carry_out(command)
+    except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError) as error:
+        if (message := _explained(error, command)) is None:
+            raise
+        sys.exit(f"softjax: {message}")
+
+
+def _carry_out(command: Command) -> None:
+    try:
+        _prepare(command)
         _tool(command) if isinstance(command, Train | Convert | FetchWeights) else _run(command)
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.exit(f"softjax: {error}")
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_what_remains(command)}")
         sys.exit(130)
+
+
+def _explained(error: Exception, command: Command | None) -> str | None:
+    """What happened and what to do, in one line; None for what is a mistake of softjax's own."""
+    text = str(error)
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
+        return f"the memory is exhausted ({text.partition(chr(10))[0] or 'by Python'}). {_what_saves_memory(command)}"
+    if not isinstance(error, RuntimeError):
+        return text
+    if "home directory" in text:
+        return "there is no home folder to keep files in. Set HOME, or XDG_CACHE_HOME, to a folder that you may write."
+    return None
+
+
+def _what_saves_memory(command: Command | None) -> str:
+    if isinstance(command, Train):
+        return "Take a smaller --optimisation.microbatch."
+    if isinstance(command, EDM2 | Pulse):
+        return f"Take a smaller --chunk than {command.config.chunk or 'fits'}; 1 takes the least."
+    if isinstance(command, Locality):
+        return "Take fewer --num-patches, --num-states and --num-samples."
+    if command is None or isinstance(command, Convert | FetchWeights):
+        return "Close other programs, or take a machine with more."
+    config = command.config
+    fewer = f"Take a smaller --integration.chunk than {config.integration.chunk}, or fewer --num-trajectories"
+    return f"{fewer}; if one at a time is too much, a smaller --grid-size than {config.grid_size}."
 
 
 def _what_remains(command: Command) -> str:
@@ -55,7 +96,6 @@ def _what_remains(command: Command) -> str:
 
 def _run(command: Experiment) -> None:
     """Computes what is missing, draws the figure, prints and saves the summary."""
-    _prepare_jax()
     name = experiment_name(command)
     experiment = import_module(f"softjax.experiments.{name}")
     out = command.output.out
@@ -75,9 +115,7 @@ def _run(command: Experiment) -> None:
 
 
 def _tool(command: Train | Convert | FetchWeights) -> None:
-    _prepare_jax()
     if isinstance(command, Train):
-        _divide_cpu(command.config.optimisation.batch_size)
         _train(command)
         return
     from softjax.convert import convert, fetch
@@ -123,12 +161,100 @@ def _data(command: Experiment) -> Path:
     return command.output.out / "data.zarr"
 
 
+def _prepare(command: Command) -> None:
+    """Refuses numbers out of range while that costs nothing, and makes the surroundings fit to compute in."""
+    if isinstance(command, Train):
+        SEEDS.check("seed", command.config.seed)
+    elif not isinstance(command, Convert | FetchWeights):
+        checked(command.config)
+    os.environ["MPLBACKEND"] = "agg"  # figures go to files; a notebook's backend may not be installed here
+    for name, nothing in (("XDG_CACHE_HOME", ""), ("COLUMNS", "0")):
+        if os.environ.get(name) == nothing:
+            del os.environ[name]
+    _prepare_jax()
+    if isinstance(command, Train):
+        _divide_cpu(command.config.optimisation.batch_size)
+    if not isinstance(command, FetchWeights):
+        _require_device()
+
+
 def _prepare_jax() -> None:
-    """Lets JAX keep its compiled programs for the next run; a user's own settings win."""
+    """Lets JAX keep its compiled programs for the next run, where it can; a user's own settings win."""
     os.environ.setdefault("EQX_ON_ERROR", "nan")  # programs with host callbacks can't be cached
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "softjax" / "jax"
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "softjax", "jax")
+        cache.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # no home, or one that can't be written
+        return
+    if os.access(cache, os.W_OK):
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+
+
+def _require_device() -> None:
+    """Raises `ValueError` where JAX finds nothing to compute on, as when JAX_PLATFORMS names what isn't there."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        why = str(error).partition("\n")[0].partition(" (set JAX_PLATFORMS")[0].rstrip(".")
+        raise ValueError(
+            f"JAX finds no device for JAX_PLATFORMS={wanted}{f' ({why})' if why else ''}. "
+            "Unset it, or set it to cpu or to what is installed."
+        ) from error
+
+
+class _Output(io.FileIO):
+    """Standard output that a run outlives: what a closed pipe (`| head`) no longer takes is dropped.
+
+    Other failures, such as a full disk, are raised once, and not again when Python ends.
+    """
+
+    failed = False
+
+    def write(self, data: Any, /) -> int | None:
+        try:
+            return io.FileIO.write(self, data)
+        except OSError as error:
+            if not self.failed and not isinstance(error, BrokenPipeError):
+                self.failed = True
+                raise OSError(f"standard output can't be written: {error.strerror}.") from error
+            return len(data)
+
+
+@contextmanager
+def _lasting_output() -> Iterator[None]:
+    """Standard output that can be closed, a pipe that ends early, or unable to show every character."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass  # stands for one that is closed, whose number a file opened later would get
+    os.close(number)
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    given = sys.stdout
+    if given is None or (given is sys.__stdout__ and os.name != "nt"):  # Windows has a console of its own kind
+        sys.stdout = _text_output(given)
+    try:
+        yield
+    finally:
+        lasting, sys.stdout = sys.stdout, given
+        lasting.flush()
+
+
+def _text_output(given: Any) -> io.TextIOWrapper:
+    """Like `given`, with a question mark for what its encoding lacks."""
+    if given is not None:
+        given.flush()
+    errors = getattr(given, "errors", "strict")
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Output(1, "w", closefd=False)),
+        encoding=getattr(given, "encoding", "utf-8"),
+        errors="replace" if errors in ("strict", "surrogateescape") else errors,
+        line_buffering=getattr(given, "line_buffering", False),
+        write_through=getattr(given, "write_through", False),
+    )
 
 
 def _divide_cpu(batch_size: int) -> None:

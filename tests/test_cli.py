@@ -1,13 +1,16 @@
 import json
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 from fashion_sample import FOLDER, published_files
+from jax.errors import JaxRuntimeError
 
-from softjax import cli
-from softjax.experiments import load_results
+from softjax import cli, commands
+from softjax.experiments import load_results, patch
+from softjax.experiments.configs import PatchConfig, WholeNumbers, checked
 
 SMALL = ["--grid-size", "16", "--patch-size", "3", "--num-trajectories", "2", "--time.num-steps", "30"]
 
@@ -56,6 +59,159 @@ def test_quick_changes_defaults_and_other_options_still_apply(tmp_path):
 def test_bad_input_ends_with_a_message_and_no_traceback(arguments, message, tmp_path):
     with pytest.raises(SystemExit, match=message):
         run("patch", *SMALL, *arguments, "--out", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["patch", "--seed", "-1"], r"seed must be a whole number from 0 to 4294967295, got -1\."),
+        (["patch", "--seed", str(2**32)], "seed must be"),
+        (["edm2", "--seed", str(2**70)], "seed must be"),
+        (["train", "fashion", "--seed", "-1"], "seed must be"),
+        (["patch", "--grid-size", "0"], r"grid_size must be a whole number of at least 1, got 0\."),
+        (["theory", "--num-trajectories", "-3"], "num_trajectories must be"),
+        (["theory", "--time.num-steps", "0"], "time.num_steps must be"),
+        (["pulse", "--noise.num-steps", "1"], "noise.num_steps must be a whole number of at least 2"),
+        (["pulse", "--chunk", "0"], "chunk must be"),
+        (["clocks", "--num-clones", "1"], "num_clones must be"),
+        (["patch", "--time.t-max", "inf"], r"time.t_max must be finite, got inf\."),
+        (["edm2", "--noise.rho", "nan"], "noise.rho must be finite"),
+        (["patch", "--probe.max-shell", "0"], r"probe.max_shell must be at least probe.num_fit_shells = 3, .*got 0\."),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_jax_is_asked(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.setattr("softjax.cli._prepare_jax", None)
+    with pytest.raises(SystemExit, match=message):
+        run(*arguments, "--out", str(tmp_path))
+
+
+def test_every_configuration_that_comes_with_softjax_is_within_range():
+    for _, config in commands._EXPERIMENTS.values():
+        assert checked(config()) == config()
+        assert checked(config.quick()) == config.quick()
+    assert checked(PatchConfig(seed=2**32 - 1)).seed == 2**32 - 1
+
+
+def test_configurations_in_python_are_refused_too():
+    with pytest.raises(ValueError, match="seed must be a whole number"):
+        patch.run(PatchConfig(seed=2**32))
+    with pytest.raises(ValueError, match="must be a whole number of at least 1, got 1.5"):
+        WholeNumbers(1).check("num_trajectories", 1.5)
+
+
+START = [sys.executable, "-c", "from softjax.cli import main; main()"]
+
+
+@pytest.fixture
+def nobody_reads():
+    """The end of a pipe whose other end is closed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_help_does_without_closed_streams(redirection):
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
+    done = subprocess.run([*shell, *START, "--help"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_survives_a_pipe_that_nobody_reads(nobody_reads):
+    done = subprocess.run([*START, "--help"], stdout=nobody_reads, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_shows_what_the_encoding_can():
+    plain = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*START, "--help"], capture_output=True, text=True, env=plain)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "? patch" in done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no device that is always full")
+def test_output_that_cannot_be_written_is_said_in_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*START, "--help"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch("softjax: standard output can't be written: No space left on device.\n", done.stderr)
+
+
+@pytest.mark.slow
+def test_a_run_does_without_a_reader_and_without_the_backend_of_a_notebook(tmp_path, nobody_reads):
+    surroundings = {"MPLBACKEND": "module://not_installed.backend_inline", "XDG_CACHE_HOME": "", "COLUMNS": "0"}
+    code = "import sys; from softjax.cli import main; main(); assert 'matplotlib.pyplot' not in sys.modules"
+    size = ["--grid-size", "16", "--num-trajectories", "1", "--time.num-steps", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "theory", *size, "--out", "out"],
+        stdout=nobody_reads,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ | surroundings,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+    assert (tmp_path / "out" / "theory.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Unable to initialize backend 'abc': it is unknown."), AssertionError()]
+)
+def test_a_platform_that_is_not_there_is_named(error, tmp_path, monkeypatch):
+    def devices():
+        raise error
+
+    monkeypatch.setattr("jax.devices", devices)
+    monkeypatch.setenv("JAX_PLATFORMS", "abc")
+    with pytest.raises(SystemExit, match=r"no device for JAX_PLATFORMS=abc.*\. Unset it, or set it to cpu"):
+        run("patch", *SMALL, "--out", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory, 9 bytes.\nMore.")]
+)
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("patch", r"--integration.chunk than 8"), ("pulse", "--chunk than 20"), ("locality", "--num-patches")],
+)
+def test_exhausted_memory_names_the_option_that_bounds_it(error, command, option, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise error
+
+    monkeypatch.setattr(f"softjax.experiments.{command}.run", exhausted)
+    with pytest.raises(SystemExit, match=f"memory is exhausted .*{option}") as stop:
+        run(command, "--out", str(tmp_path))
+    assert "\n" not in str(stop.value)
+
+
+def test_a_mistake_of_softjax_is_not_hidden(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr("softjax.experiments.patch.run", broken)
+    with pytest.raises(RuntimeError, match="changed size"):
+        run("patch", "--out", str(tmp_path))
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without a home folder, as in containers."""
+
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", home)
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+
+
+def test_without_a_home_nothing_is_cached_and_downloads_say_what_to_set(homeless, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    with pytest.raises(SystemExit, match="no home folder.*Set HOME, or XDG_CACHE_HOME"):
+        run("fetch-weights", "dinov2_vitb14_pretrain")
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
 def test_unwritable_output_is_said_before_anything_is_computed(tmp_path, monkeypatch):
