@@ -64,6 +64,8 @@ from .observables import second_moment_length as second_moment_length
 from .processes import EDM as EDM
 from .processes import VP as VP
 from .processes import AbstractProcess as AbstractProcess
+from .processes import DiscreteVP as DiscreteVP
+from .processes import RectifiedFlow as RectifiedFlow
 from .processes import karras_grid as karras_grid
 from .processes import log_grid as log_grid
 from .spectral import FourierModes as FourierModes

@@ -9,23 +9,40 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import concrete, require, require_decreasing, require_finite
-from softjax._types import Array, Float, PRNGKeyArray, Times
+from softjax._checks import concrete, require, require_decreasing, require_positive
+from softjax._gate import public
+from softjax._types import Array, Float, Int, PRNGKeyArray, Times
+
+REASONS = (
+    "",
+    "the curve is flat",
+    "the curve has no interior peak: it only rises or falls",
+    "the peak is at the edge of the grid or window: the maximum may lie outside",
+    "the curve does not cross",
+)
 
 
 class CriticalPoint(eqx.Module):
     """A critical time with its bootstrap interval.
 
     * `location`: the time, or noise level; NaN when there is none;
-    * `interval`: (2,), lower and upper end of the confidence interval;
-    * `peak`: value of the curve there.
+    * `interval`: (2,), lower and upper end of the confidence interval; NaN without a location;
+    * `peak`: value of the curve there; NaN without a location;
+    * `reason_code`: the index in `REASONS` of what `reason` says.
     """
 
     location: Float[Array, ""]
     interval: Float[Array, "2"]
     peak: Float[Array, ""]
+    reason_code: Int[Array, ""]
+
+    @property
+    def reason(self) -> str:
+        """Why there is no location, or what is to be known about it; empty for a good one. Outside `jit`, of one."""
+        return REASONS[int(self.reason_code)]
 
 
+@public
 def critical_point(
     ts: Times,
     lengths: Float[Array, "trajectories times"],
@@ -40,8 +57,11 @@ def critical_point(
     A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
     the percentile interval of resampled trajectories. With one trajectory the interval has no width. `window`, a
     lowest and a highest time, keeps the search away from where single curves have spikes: the equilibrium length has
-    them at small t, where a few sites carry the whole response. Raises `ValueError` for shapes that do not fit, values
-    that are not finite, and a window with fewer than three grid points.
+    them at small t, where a few sites carry the whole response. A flat or monotone median has no peak: NaN, and
+    `reason` says why; a maximum at an end of a curve that is not monotone is given, and flagged there.
+
+    Raises `ValueError` for shapes that do not fit, values that are not finite, fewer than one resample, and a window
+    with fewer than three grid points.
     """
     if window is not None:
         known = concrete(ts)
@@ -52,6 +72,7 @@ def critical_point(
     return _located(ts, lengths, _median_peak, key, num_bootstrap, confidence)
 
 
+@public
 def zero_crossing(
     ts: Times,
     rates: Float[Array, "trajectories times"],
@@ -62,12 +83,13 @@ def zero_crossing(
 ) -> CriticalPoint:
     """The first time, coming from noise, at which the mean over trajectories of `rates` stops being negative.
 
-    Linear in log t between grid points; `location` is NaN without a crossing. Arguments and errors as for
-    `critical_point`.
+    Linear in log t between grid points; `location` is NaN without a crossing, and `reason` says so. Arguments and
+    errors as for `critical_point`.
     """
     return _located(ts, rates, _mean_zero, key, num_bootstrap, confidence)
 
 
+@public
 def onset(
     ts: Times,
     lengths: Float[Array, "trajectories times"],
@@ -89,11 +111,11 @@ def onset(
     """
     require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
     point = _located(ts, lengths - threshold, _median_onset, key, num_bootstrap, confidence)
-    return CriticalPoint(point.location, point.interval, point.peak + threshold)
+    return eqx.tree_at(lambda p: p.peak, point, point.peak + threshold)
 
 
-Locate = Callable[[Array, Array], tuple[Array, Array]]
-"""From log t and curves (trajectories, times) to a location in log t and the value there."""
+Locate = Callable[[Array, Array], tuple[Array, Array, Array]]
+"""From log t and curves (trajectories, times) to a location in log t, the value there and the code of a reason."""
 
 
 def _located(
@@ -109,7 +131,8 @@ def _located(
         curves.ndim == 2 and curves.shape[1] == ts.shape[0] and curves.shape[0] >= 1,
         f"curves must have shape (trajectories, times = {ts.shape[0]}), got {curves.shape}.",
     )
-    require_finite("curves", curves)
+    require(num_bootstrap >= 1, f"num_bootstrap must be at least 1, got {num_bootstrap}.")
+    require_positive("ts", ts)
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
     return _bootstrap(ts, curves, locate, key, num_bootstrap, confidence)
 
@@ -119,25 +142,33 @@ def _bootstrap(
     ts: Times, curves: Array, locate: Locate, key: PRNGKeyArray, num_bootstrap: int, confidence: float
 ) -> CriticalPoint:
     count, log_t = curves.shape[0], jnp.log(ts)
-    log_location, value = locate(log_t, curves)
+    log_location, value, reason = locate(log_t, curves)
     draws = jr.randint(key, (num_bootstrap, count), 0, count)
     replicas = jax.lax.map(lambda rows: locate(log_t, curves[rows])[0], draws, batch_size=64)
     tail = 0.5 * (1 - confidence)
     interval = jnp.nanquantile(replicas, jnp.asarray([tail, 1 - tail], replicas.dtype))
-    return CriticalPoint(jnp.exp(log_location), jnp.exp(interval), value)
+    found = jnp.isfinite(log_location)
+    interval = jnp.where(found, jnp.exp(interval), jnp.nan)
+    return CriticalPoint(jnp.exp(log_location), interval, jnp.where(found, value, jnp.nan), reason)
 
 
-def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array]:
-    return _parabolic_peak(log_t, jnp.median(curves, axis=0))
+def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
+    curve = jnp.median(curves, axis=0)
+    location, value = _parabolic_peak(log_t, curve)
+    steps, top = jnp.diff(curve), jnp.argmax(curve)
+    flat, monotone = jnp.all(steps == 0), jnp.all(steps >= 0) | jnp.all(steps <= 0)
+    at_edge = (top == 0) | (top == curve.shape[0] - 1)
+    reason = jnp.select([flat, monotone, at_edge], jnp.asarray([1, 2, 3], jnp.int32), jnp.asarray(0, jnp.int32))
+    return jnp.where(monotone, jnp.nan, location), value, reason
 
 
-def _mean_zero(log_t: Array, curves: Array) -> tuple[Array, Array]:
+def _mean_zero(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
     curve = jnp.mean(curves, axis=0)
     rises = _rises(curve)
     return _zero(log_t, curve, jnp.argmax(rises), jnp.any(rises))
 
 
-def _median_onset(log_t: Array, curves: Array) -> tuple[Array, Array]:
+def _median_onset(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
     curve = jnp.median(curves, axis=0)
     rises = _rises(curve)
     last = rises.shape[0] - 1 - jnp.argmax(rises[::-1])
@@ -165,9 +196,10 @@ def _rises(curve: Array) -> Array:
     return (curve[:-1] < 0) & (curve[1:] >= 0)
 
 
-def _zero(log_t: Array, curve: Array, index: Array, exists: Array) -> tuple[Array, Array]:
+def _zero(log_t: Array, curve: Array, index: Array, exists: Array) -> tuple[Array, Array, Array]:
     """The zero between grid point `index` and the next, by linear interpolation; NaN where there is none."""
     below, above = curve[index], curve[index + 1]
     fraction = below / jnp.where(below == above, 1, below - above)
     where = log_t[index] + fraction * (log_t[index + 1] - log_t[index])
-    return jnp.where(exists, where, jnp.nan), jnp.zeros_like(below)
+    reason = jnp.where(exists, 0, 4).astype(jnp.int32)
+    return jnp.where(exists, where, jnp.nan), jnp.zeros_like(below), reason

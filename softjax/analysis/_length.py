@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Array, Float
 
 
@@ -20,6 +21,7 @@ class EquilibriumLength(eqx.Module):
     slope: Float[Array, "*batch"]
 
 
+@public
 def equilibrium_correlation_length(
     wavenumbers: Float[Array, " shells"], magnitudes: Float[Array, "*batch shells"], num_shells: int = 3
 ) -> EquilibriumLength:

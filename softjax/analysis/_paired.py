@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import require, require_finite
+from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Array, Float, PRNGKeyArray
 
 
@@ -25,6 +26,7 @@ class PairedDifference(eqx.Module):
     group_interval: Float[Array, "groups 2"]
 
 
+@public
 def paired_difference(
     first: Float[Array, "groups trials"],
     second: Float[Array, "groups trials"],
@@ -44,8 +46,7 @@ def paired_difference(
         first.shape == second.shape and first.ndim == 2 and first.shape[1] >= 2,
         f"first and second must both have shape (groups, trials >= 2), got {first.shape} and {second.shape}.",
     )
-    require_finite("first", first)
-    require_finite("second", second)
+    require(num_resamples >= 1, f"num_resamples must be at least 1, got {num_resamples}.")
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
     return _paired(first - second, key, num_resamples, confidence)
 

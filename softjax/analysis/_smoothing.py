@@ -4,10 +4,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_decreasing
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, Float, Times
 
 
+@public
 def smooth(ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0.1) -> Float[Array, "*batch times"]:
     """Gaussian smoothing of curves in log t, normalised at the ends of the grid.
 
@@ -19,6 +21,7 @@ def smooth(ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0
     return matmul(values, (kernel / jnp.sum(kernel, axis=1, keepdims=True)).T)
 
 
+@public
 def log_derivative(
     ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0.1
 ) -> Float[Array, "*batch times"]:

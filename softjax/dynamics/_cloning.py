@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import require
+from softjax._checks import outputs, require
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
-from softjax.dynamics._simulate import Run, prepare
+from softjax.dynamics._simulate import Run, members_of, prepare
 from softjax.fields import AbstractField
 
 
@@ -22,6 +23,7 @@ class CloningAgreement(eqx.Module):
     standard_error: Float[Array, " times"]
 
 
+@public(mixed=True)
 def cloning_agreement(
     field: AbstractField,
     ts: Times,
@@ -44,8 +46,9 @@ def cloning_agreement(
     steps = len(ts) - 1
     require(len(at) >= 1, "at must name at least one grid index.")
     require(all(0 < i < steps for i in at), f"at must hold grid indices between 1 and {steps - 1}, got {list(at)}.")
+    members_of(num, chunk, None)
     require(num >= 2, f"a standard error needs at least two trajectories, got num = {num}.")
-    run, ts = prepare(field, ts, shape, None, None, None, "sde", solver, "scan")
+    run, ts, _ = prepare(field, ts, shape, None, None, None, "sde", solver, "scan")
     same = _cloned(run, ts, jnp.asarray(at), key, classify, num, chunk or num)
     return CloningAgreement(ts[jnp.asarray(at)], jnp.mean(same, axis=1), jnp.std(same, axis=1) / (num - 1) ** 0.5)
 
@@ -65,7 +68,7 @@ def _cloned(
     def one(index: Array, member: Array) -> Array:
         key_past, *key_clones = jr.split(jr.fold_in(key, member), 3)
         past = run(jnp.maximum(ts, ts[index]), None, key_past).x
-        labels = [classify(run(jnp.minimum(ts, ts[index]), past, k).x) for k in key_clones]
+        labels = [outputs("classify", classify(run(jnp.minimum(ts, ts[index]), past, k).x)) for k in key_clones]
         return jnp.mean((labels[0] == labels[1]).astype(ts.dtype))
 
     members = jnp.arange(num)

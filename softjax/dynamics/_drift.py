@@ -1,9 +1,11 @@
 """Drifts in reverse time, that is, per unit decrease of t (theory.md section 1; Eq. 2)."""
 
+from softjax._gate import public
 from softjax._types import Configuration, Time
 from softjax.fields import AbstractField
 
 
+@public
 def reverse_drift(field: AbstractField, t: Time, x: Configuration) -> Configuration:
     """The drift whose Jacobian is probed: beta (x/2 + s) under VP, Eq. (2), and (D - x)/sigma under EDM, App. E.1.
 
@@ -19,6 +21,7 @@ def sde_drift(field: AbstractField, t: Time, x: Configuration) -> Configuration:
     return process.damping(t) * x + process.beta(t) * field.score(t, x)
 
 
+@public
 def flow_drift(field: AbstractField, t: Time, x: Configuration) -> Configuration:
     """Drift of the probability flow: beta (x + s)/2 under VP, (D - x)/sigma under EDM. Shape of `x`.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import lineax as lx
 
+from softjax._checks import outputs
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
 from softjax.dynamics._brownian import GridBrownian, interval_noise
 from softjax.dynamics._drift import flow_drift, sde_drift
@@ -35,17 +36,25 @@ class Problem(eqx.Module):
         """Amplitude of the Brownian increments."""
         return jnp.sqrt(self.field.process.beta(t))
 
+    def kept(self, t: Array, x: Configuration) -> Any:
+        """What is kept of this grid point."""
+        return observed(self.observe, t, x)
+
+
+def observed(observe: Callable[[Array, Configuration], Any] | None, t: Array, x: Configuration) -> Any:
+    """What a user's function keeps of a grid point, as arrays; None where there is no function."""
+    return None if observe is None else outputs("observe", observe(t, x))
+
 
 def _scan(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Configuration, Any]:
     """The scan engine: euler is x + h f(t, x) + g W, and sea, with g' the noise at the end of the step, is diffrax's.
 
     That is x + h f(t, x + g (W/2 + H)) + g W + (g' - g) (W/2 - H).
     """
-    observe = problem.observe or (lambda t, x: None)
 
     def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
         index, t, t_next = interval
-        h, kept = t - t_next, observe(t, x)
+        h, kept = t - t_next, problem.kept(t, x)
         if not problem.noisy:
             return x + h * problem.drift(t, x), kept
         w, levy = interval_noise(problem.key, index, h, x.shape)
@@ -58,7 +67,7 @@ def _scan(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Configura
 
     ts = problem.ts
     x, kept = jax.lax.scan(step, problem.x0, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
-    last = observe(ts[-1], x)
+    last = problem.kept(ts[-1], x)
     return x, jax.tree.map(lambda path, end: jnp.concatenate([path, jnp.asarray(end)[None]]), kept, last)
 
 
@@ -68,9 +77,8 @@ def _diffrax(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Config
     s = -problem.ts
     final = dfx.SubSaveAt(t1=True)
     saved = [final]
-    observe = problem.observe
-    if observe is not None:
-        saved.append(dfx.SubSaveAt(t0=True, steps=1, fn=lambda s, x, args: observe(-jnp.asarray(s), x)))
+    if problem.observe is not None:
+        saved.append(dfx.SubSaveAt(t0=True, steps=1, fn=lambda s, x, args: problem.kept(-jnp.asarray(s), x)))
     solution = dfx.diffeqsolve(
         _terms(problem, stepper, s),
         stepper,
@@ -85,7 +93,7 @@ def _diffrax(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Config
         throw=False,
     )
     assert solution.ys is not None
-    return solution.ys[0][0], solution.ys[1] if observe is not None else None
+    return solution.ys[0][0], solution.ys[1] if problem.observe is not None else None
 
 
 def _terms(problem: Problem, stepper: dfx.AbstractSolver, s: Times) -> Any:

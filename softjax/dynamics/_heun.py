@@ -14,11 +14,12 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import concrete, require, require_not_negative
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
-from softjax.dynamics._simulate import Observe, Trajectory, prepare, require_finite_end, run_members, run_one
+from softjax.dynamics._engines import observed
+from softjax.dynamics._simulate import Observe, Trajectory, finished, members_of, prepare, run_members, run_one
 from softjax.fields import AbstractField
-from softjax.processes import EDM
 
 _LARGEST_RISE = 2**0.5 - 1  # of the noise level in one churned step, relative: the noise added is at most that present
 
@@ -33,19 +34,18 @@ class Churn(eqx.Module):
     """
 
     strength: float
-    t_min: float = 0.0
-    t_max: float = float("inf")
-    noise_scale: float = 1.0
+    t_min: float
+    t_max: float
+    noise_scale: float
 
-    def __check_init__(self) -> None:
+    @public(infinite=("strength", "t_max"))
+    def __init__(self, strength: float, t_min: float = 0.0, t_max: float = float("inf"), noise_scale: float = 1.0):
         require(
-            self.strength >= 0 and self.noise_scale >= 0,
-            f"strength and noise_scale must not be negative, got {self.strength} and {self.noise_scale}.",
+            strength >= 0 and noise_scale >= 0,
+            f"strength and noise_scale must not be negative, got {strength} and {noise_scale}.",
         )
-        require(
-            0 <= self.t_min <= self.t_max,
-            f"churn needs 0 <= t_min <= t_max, got t_min = {self.t_min} and t_max = {self.t_max}.",
-        )
+        require(0 <= t_min <= t_max, f"churn needs 0 <= t_min <= t_max, got t_min = {t_min} and t_max = {t_max}.")
+        self.strength, self.t_min, self.t_max, self.noise_scale = strength, t_min, t_max, noise_scale
 
     def raised(
         self, t: Array, x: Configuration, noise: Configuration, num_steps: int
@@ -67,6 +67,7 @@ def heun_step(field: AbstractField, t: Array, t_next: Array, x: Configuration) -
     return jax.lax.cond(t_next > 0, corrected, lambda: predicted)
 
 
+@public(mixed=True)
 def heun(
     field: AbstractField,
     ts: Times,
@@ -89,10 +90,11 @@ def heun(
     `jax.random.fold_in(key, i)`. Raises `ValueError` for a process other than EDM and for negative noise levels;
     otherwise as `simulate`.
     """
-    run, ts = _prepared(field, ts, shape, x0, None if x0 is None else x0.shape, observe, churn)
-    return require_finite_end(run_one(run, ts, x0, key))
+    run, ts, x0 = _prepared(field, ts, shape, x0, None if x0 is None else x0.shape, observe, churn)
+    return finished(run_one, run, ts, x0, key)
 
 
+@public(mixed=True)
 def heun_ensemble(
     field: AbstractField,
     ts: Times,
@@ -111,11 +113,9 @@ def heun_ensemble(
     `simulate_ensemble`. Given starts are a `jax.vmap` of `heun` over `x0`. Raises `ValueError` as `heun`, and for
     `num` or `chunk` below 1.
     """
-    require(num >= 1 and (chunk is None or chunk >= 1), f"num and chunk must be at least 1, got {num} and {chunk}.")
-    require(members is None or members.shape == (num,), f"members must have shape ({num},).")
-    run, ts = _prepared(field, ts, shape, None, None, observe, churn)
-    members = jnp.arange(num) if members is None else members
-    return require_finite_end(run_members(run, ts, None, key, members, chunk or num))
+    members = members_of(num, chunk, members)
+    run, ts, _ = _prepared(field, ts, shape, None, None, observe, churn)
+    return finished(run_members, run, ts, None, key, members, chunk or num)
 
 
 class HeunRun(eqx.Module):
@@ -131,21 +131,20 @@ class HeunRun(eqx.Module):
         key_start, key_noise = jr.split(key)
         if x0 is None:
             x0 = self.field.process.prior_scale(ts[0]) * jr.normal(key_start, self.shape, ts.dtype)
-        observe = self.observe or (lambda t, x: None)
 
         def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
             index, t, t_next = interval
-            kept = observe(t, x)
+            kept = observed(self.observe, t, x)
             if self.churn is not None:
                 noise = jr.normal(jr.fold_in(key_noise, index), x.shape, x.dtype)
                 t, x = self.churn.raised(t, x, noise, ts.shape[0] - 1)
             return heun_step(self.field, t, t_next, x), kept
 
-        x, observed = jax.lax.scan(step, x0, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
+        x, path = jax.lax.scan(step, x0, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
         if self.observe_end:
-            last = observe(ts[-1], x)
-            observed = jax.tree.map(lambda path, end: jnp.concatenate([path, jnp.asarray(end)[None]]), observed, last)
-        return Trajectory(ts, x, observed)
+            last = observed(self.observe, ts[-1], x)
+            path = jax.tree.map(lambda path, end: jnp.concatenate([path, end[None]]), path, last)
+        return Trajectory(ts, x, path)
 
 
 def _prepared(
@@ -156,14 +155,14 @@ def _prepared(
     lattice: Sequence[int] | None,
     observe: Observe | None,
     churn: Churn | None,
-) -> tuple[HeunRun, Times]:
+) -> tuple[HeunRun, Times, Array | None]:
     """Checks what the user gave: EDM's flow, and otherwise what a simulation of the flow by Euler's steps accepts."""
     require(
-        isinstance(field.process, EDM),
+        field.process.has_edm_clock(),
         f"heun integrates fields of an EDM process, got {type(field.process).__name__}; for the probability flow of "
         "another use simulate(field, ts, kind='flow', solver=diffrax.Heun()).",
     )
     require_not_negative("ts", ts)
     last = concrete(ts)
-    run, ts = prepare(field, ts, shape, x0, lattice, observe, "flow", "euler", "scan")
-    return HeunRun(field, observe, churn, run.shape, last is not None and bool(last[-1] > 0)), ts
+    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, "flow", "euler", "scan")
+    return HeunRun(field, observe, churn, run.shape, last is not None and bool(last[-1] > 0)), ts, x0

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_decreasing, require_finite, require_lattice, require_not_negative
+from softjax._checks import require, require_decreasing, require_lattice, require_not_negative
+from softjax._gate import public
 from softjax._types import Array, ArrayLike, Configuration, Float, PRNGKeyArray, Times
-from softjax.dynamics._simulate import Observe, Trajectory, require_finite_end
+from softjax.dynamics._engines import observed
+from softjax.dynamics._simulate import Observe, Trajectory, finished
 from softjax.spectral import wavevectors
 
 
@@ -34,10 +36,10 @@ class LandauCoefficients(eqx.Module):
     quartic: Float[Array, ""]
     noise: Float[Array, ""]
 
+    @public
     def __init__(self, mass: ArrayLike, stiffness: ArrayLike, quartic: ArrayLike, noise: ArrayLike):
         self.mass, self.stiffness, self.quartic, self.noise = (
-            jnp.asarray(value, None if eqx.is_inexact_array(value) else float)
-            for value in (mass, stiffness, quartic, noise)
+            jnp.asarray(value) for value in (mass, stiffness, quartic, noise)
         )
 
 
@@ -47,6 +49,7 @@ Coefficients = LandauCoefficients | Callable[[Array], LandauCoefficients]
 _NODES, _WEIGHTS = ((0.5 * values).tolist() for values in np.polynomial.legendre.leggauss(4))
 
 
+@public(mixed=True)
 def simulate_landau(
     coefficients: Coefficients,
     ts: Times,
@@ -71,14 +74,12 @@ def simulate_landau(
     """
     require_decreasing("ts", ts)
     require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
-    if x0 is not None:
-        require_finite("x0", x0)
     lattice = tuple(x0.shape if x0 is not None else shape or ())
     require_lattice("shape" if x0 is None else "x0", lattice)
     if isinstance(coefficients, LandauCoefficients):
         _check_fixed(coefficients, len(lattice))
     dtype = x0.dtype if x0 is not None else jnp.result_type(float)
-    return require_finite_end(_run(coefficients, jnp.asarray(ts, dtype), lattice, x0, key, observe))
+    return finished(_run, coefficients, jnp.asarray(ts, dtype), lattice, x0, key, observe)
 
 
 @eqx.filter_jit
@@ -92,18 +93,15 @@ def _run(
 ) -> Trajectory:
     key_start, key_noise = jr.split(key)
     start = jr.normal(key_start, shape, ts.dtype) if x0 is None else x0
-    keep = observe or (lambda t, x: None)
 
     def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
         index, t, t_next = interval
         noise = jr.normal(jr.fold_in(key_noise, index), shape, ts.dtype)
-        return _step(coefficients, t, t - t_next, x, noise), keep(t, x)
+        return _step(coefficients, t, t - t_next, x, noise), observed(observe, t, x)
 
     x, kept = jax.lax.scan(step, start, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
-    last = keep(ts[-1], x)
-    return Trajectory(
-        ts, x, jax.tree.map(lambda path, end: jnp.concatenate([path, jnp.asarray(end)[None]]), kept, last)
-    )
+    last = observed(observe, ts[-1], x)
+    return Trajectory(ts, x, jax.tree.map(lambda path, end: jnp.concatenate([path, end[None]]), kept, last))
 
 
 def _step(coefficients: Coefficients, t: Array, h: Array, x: Configuration, noise: Array) -> Configuration:

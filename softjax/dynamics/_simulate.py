@@ -13,11 +13,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import concrete, require, require_decreasing, require_finite, require_lattice, require_option
+from softjax._checks import (
+    concrete,
+    require,
+    require_decreasing,
+    require_lattice,
+    require_not_negative,
+    require_option,
+    wider,
+)
+from softjax._gate import public
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.dynamics._engines import ENGINES, SOLVERS, Problem
 from softjax.fields import AbstractField
-from softjax.processes import VP
+from softjax.processes import AbstractProcess
 
 Observe = Callable[[Array, Configuration], Any]
 Kind = Literal["sde", "flow"]
@@ -37,6 +46,7 @@ class Trajectory(eqx.Module):
     observed: Any
 
 
+@public(mixed=True)
 def simulate(
     field: AbstractField,
     ts: Times,
@@ -70,10 +80,11 @@ def simulate(
     itself stops being finite (outside `jit` only).
     """
     lattice = None if x0 is None else x0.shape
-    run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
-    return require_finite_end(run_one(run, ts, x0, key))
+    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    return finished(run_one, run, ts, x0, key)
 
 
+@public(mixed=True)
 def simulate_ensemble(
     field: AbstractField,
     ts: Times,
@@ -96,15 +107,23 @@ def simulate_ensemble(
     `members` (num,) picks other trajectories of the same ensemble than the first `num`, to go on with it later. Other
     arguments and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
     """
-    require(num >= 1, f"num must be at least 1, got {num}.")
-    require(members is None or members.shape == (num,), f"members must have shape ({num},).")
-    require(chunk is None or chunk >= 1, f"chunk must be at least 1, got {chunk}.")
+    members = members_of(num, chunk, members)
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
     lattice = None if x0 is None else x0.shape[1:]
-    run, ts = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
-    members = jnp.arange(num) if members is None else members
-    return require_finite_end(run_members(run, ts, x0, key, members, chunk or num))
+    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    return finished(run_members, run, ts, x0, key, members, chunk or num)
+
+
+def members_of(num: int, chunk: int | None, members: Int[Array, " num"] | None) -> Int[Array, " num"]:
+    """Checks of the numbers of an ensemble; by default the first `num` members."""
+    require(num >= 1, f"num must be at least 1, got {num}.")
+    require(chunk is None or chunk >= 1, f"chunk must be at least 1, got {chunk}.")
+    if members is None:
+        return jnp.arange(num)
+    require(members.shape == (num,), f"members must have shape ({num},), got {members.shape}.")
+    require_not_negative("members", members)
+    return members
 
 
 Runner = Callable[[Times, Configuration | None, PRNGKeyArray], Trajectory]
@@ -160,22 +179,24 @@ def prepare(
     kind: Kind,
     solver: str | dfx.AbstractSolver,
     engine: Engine,
-) -> tuple[Run, Times]:
-    """Checks what the user gave; times take the precision of the state. `lattice` is that of one start in `x0`."""
-    require_option("kind", kind, ("sde", "flow"))
-    require_option("engine", engine, ENGINES)
+) -> tuple[Run, Times, Array | None]:
+    """Checks what the user gave. `lattice` is that of one start in `x0`.
+
+    The state takes the wider precision of the field and the start, without a start the default one; the times that of
+    the state.
+    """
     _check_solver(kind, solver, engine)
     require_decreasing("ts", ts)
-    last = concrete(ts)
-    if last is not None:
-        _check_end(field, float(last[-1]), solver)
+    known = concrete(ts)
+    if known is not None:
+        _check_range(field, known, solver)
     require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
     if x0 is not None:
-        require_finite("x0", x0)
+        _, x0 = wider(field, x0)
     lattice = tuple(shape or ()) if lattice is None else tuple(lattice)
     require_lattice("shape" if x0 is None else "x0", lattice)
     dtype = jnp.result_type(float) if x0 is None else x0.dtype
-    return Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype)
+    return Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype), x0
 
 
 def _check_solver(kind: str, solver: str | dfx.AbstractSolver, engine: str) -> None:
@@ -190,15 +211,32 @@ def _check_solver(kind: str, solver: str | dfx.AbstractSolver, engine: str) -> N
     )
 
 
-def _check_end(field: AbstractField, t_end: float, solver: str | dfx.AbstractSolver) -> None:
-    if isinstance(field.process, VP):
-        require(t_end > 0, f"under VP the score diverges at t = 0: end ts at a small positive time, got {t_end:g}.")
-    else:
-        require(
-            t_end > 0 or (t_end == 0 and solver == "euler"),
-            f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
-            f"ts[-1] = {t_end:g} with {solver!r}.",
-        )
+def _check_range(field: AbstractField, ts: np.ndarray, solver: str | dfx.AbstractSolver) -> None:
+    """Refuses grids that start where no signal is left, or end where the score diverges, where that is known."""
+    require_not_negative("ts", ts)
+    _check_start(field.process, ts[0])
+    process, t_end = field.process, ts[-1]
+    noise, rate = concrete(process.sigma(t_end)), concrete(process.beta(t_end))
+    if t_end > 0 or noise is None or rate is None or noise > 0:
+        return
+    name = type(process).__name__
+    require(
+        bool(rate == 0), f"under {name} the score diverges at t = 0: end ts at a small positive time, got {t_end:g}."
+    )
+    require(
+        solver == "euler",
+        f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
+        f"ts[-1] = {t_end:g} with {solver!r}.",
+    )
+
+
+def _check_start(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
+    try:
+        ratio = concrete(process.noise_to_signal(t))
+    except ValueError:  # refused by the process itself
+        ratio = np.asarray(np.inf)
+    signal = ratio is None or bool(np.isfinite(ratio) and ratio > 0)
+    require(signal, f"no signal is left at ts[0] = {t:g} under {type(process).__name__}: start at a smaller time.")
 
 
 def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> None:
@@ -207,6 +245,19 @@ def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> Non
         denoised.shape == x.shape,
         f"field.denoise must return the shape of its configuration, {x.shape}; got {denoised.shape}.",
     )
+
+
+def finished(run: Callable[..., Trajectory], *arguments: Any) -> Trajectory:
+    """What a compiled run returns, or an error that says what to do about it."""
+    try:
+        return require_finite_end(run(*arguments))
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise MemoryError(
+            "the device's memory is exhausted: bound how many trajectories run side by side with chunk, and keep less "
+            "in observe."
+        ) from error
 
 
 def require_finite_end(trajectory: Trajectory) -> Trajectory:

@@ -29,7 +29,7 @@ from softjax.fields import NetworkField
 from softjax.jacobian import mode_response
 from softjax.observables import correlation_length, luminance
 from softjax.plotting import edm2_figure
-from softjax.processes import EDM, karras_grid
+from softjax.processes import karras_grid
 from softjax.spectral import FourierModes, fourier_modes
 
 Config = EDM2Config
@@ -159,7 +159,7 @@ def _load(config: Config) -> tuple[NetworkField, dict[str, Any], str]:
     """The field, the network's configuration, and the checksum of its weights."""
     folder = config.weights or shipped("edm2-fashion")
     field, description = load_network(folder), read_description(folder)
-    require(isinstance(field.process, EDM), f"{folder} is no EDM network; softjax fashion takes the U-Net.")
+    require(field.process.has_edm_clock(), f"{folder} is no EDM network; softjax fashion takes the U-Net.")
     return field, description["config"], description["sha256"]
 
 

@@ -32,7 +32,7 @@ from softjax.experiments._summary import Row
 from softjax.experiments.configs import EDM2Config, PulseConfig, checked
 from softjax.fields import NetworkField, Pulse
 from softjax.plotting import pulse_figure
-from softjax.processes import EDM, karras_grid
+from softjax.processes import karras_grid
 
 Config = PulseConfig
 _PULSES = (CONDITIONS.index("critical"), CONDITIONS.index("random"))
@@ -162,7 +162,7 @@ def _load(config: Config) -> tuple[Sampler, dict]:
     field, about = load_network(folders["weights"]), read_description(folders["weights"])
     network = about["config"]
     require(
-        isinstance(field.process, EDM) and network.get("label_dim", 0) > 0,
+        field.process.has_edm_clock() and network.get("label_dim", 0) > 0,
         f"{folders['weights']} holds no class-conditional EDM network.",
     )
     shape = (network["img_resolution"],) * 2 + (network["img_channels"],)

@@ -9,19 +9,34 @@ from typing import Any
 
 import equinox as eqx
 
+from softjax._gate import evidence_method, gate_methods, hashed, state_method
 from softjax._types import Configuration, Time
 from softjax.processes import AbstractProcess
 
 
 class AbstractField(eqx.Module):
-    """A score field whose primitive is its denoiser."""
+    """A score field whose primitive is its denoiser.
+
+    Methods take values as users have them. A state of another precision than the field's is computed in the wider of
+    the two; the time follows. The methods of a subclass are behind the same gate.
+    """
 
     process: eqx.AbstractVar[AbstractProcess]
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Puts the methods of a subclass behind their gate."""
+        gate_methods(cls, ("denoise", "score", "posterior_mean"), state_method)
+        gate_methods(cls, ("evidence",), evidence_method)
+
+    def __hash__(self) -> int:
+        """Refuses, and says which jit to use, as a field holds arrays."""
+        return hashed(self)
 
     @abstractmethod
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of the data given the noisy configuration `x` at time `t`, shape of `x`."""
 
+    @state_method
     def score(self, t: Time, x: Configuration) -> Configuration:
         """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`."""
         return (self.process.alpha(t) * self.denoise(t, x) - x) / self.process.sigma(t) ** 2

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import concrete, require, require_finite
+from softjax._checks import concrete, require, require_finite, whole
+from softjax._gate import public
 from softjax._types import Array, ArrayLike, Float, PRNGKeyArray
 
 
@@ -26,6 +27,7 @@ class PatchDictionary(eqx.Module):
     log_prior: Float[Array, " M"]
     mirrors: tuple[int | None, ...] = eqx.field(static=True)
 
+    @public(mixed=True)  # the prior takes the precision of the patterns
     def __init__(
         self, patterns: ArrayLike, log_prior: ArrayLike | None = None, mirrors: tuple[int | None, ...] | None = None
     ):
@@ -38,17 +40,18 @@ class PatchDictionary(eqx.Module):
             all(side % 2 == 1 for side in shape[1:]),
             f"patch sides must be odd, so that a patch has a centre site; got {tuple(shape[1:])}.",
         )
-        require_finite("patterns", patterns)
         log_prior = np.full(shape[0], -np.log(shape[0])) if log_prior is None else log_prior
         require_log_prior(log_prior, shape[0])
-        self.patterns = jnp.asarray(patterns, None if eqx.is_inexact_array(patterns) else float)
+        self.patterns = jnp.asarray(patterns)
         self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
         known = concrete(patterns)
         if mirrors is not None:
+            mirrors = tuple(None if b is None else whole("each of mirrors", b) for b in mirrors)
             _require_mirrors(mirrors, shape[0], known)
         self.mirrors = _find_mirrors(known, shape[0]) if mirrors is None else mirrors
 
     @classmethod
+    @public
     def ising(
         cls,
         patch_size: int = 5,
@@ -79,6 +82,7 @@ class PatchDictionary(eqx.Module):
         return cls(jnp.concatenate([half, -half]), np.log(np.tile(share, 2)), mirrors)
 
     @classmethod
+    @public
     def two_pattern(cls, patch_size: int = 3, *, ndim: int = 2) -> "PatchDictionary":
         """All +1 and all -1 with equal priors: the model of section 5, Eqs. (11)-(18)."""
         return cls(np.ones((2, *(_odd(patch_size),) * ndim)) * np.reshape([1, -1], (2,) + (1,) * ndim))
@@ -98,6 +102,7 @@ class PatchDictionary(eqx.Module):
         """Squared Euclidean norm of each pattern."""
         return jnp.sum(self.patterns**2, axis=tuple(range(1, self.patterns.ndim)))
 
+    @public
     def pad(self, patch_size: int) -> "PatchDictionary":
         """The same model on larger patches: sites that are added are zero, hence carry no evidence.
 

@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_finite, require_lattice, require_shape
+from softjax._checks import require, require_lattice, require_shape
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
@@ -30,6 +31,7 @@ class EmpiricalField(AbstractEvidenceField):
     process: AbstractProcess
     chunk: int = eqx.field(static=True)
 
+    @public(mixed=True)  # the prior takes the precision of the patterns
     def __init__(
         self,
         patterns: ArrayLike,
@@ -40,11 +42,10 @@ class EmpiricalField(AbstractEvidenceField):
         count = np.shape(patterns)[0] if np.ndim(patterns) else 0
         require(count >= 1, f"patterns must have shape (K, *shape) with K >= 1, got {np.shape(patterns)}.")
         require_lattice("each pattern", np.shape(patterns)[1:])
-        require_finite("patterns", patterns)
         require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
         log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
         require_log_prior(log_prior, count)
-        self.patterns = jnp.asarray(patterns, None if eqx.is_inexact_array(patterns) else float)
+        self.patterns = jnp.asarray(patterns)
         self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
         flat = self.patterns.reshape(count, -1)
         self.squared_norms = jnp.sum(flat**2, axis=1)

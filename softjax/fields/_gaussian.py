@@ -3,7 +3,8 @@ r"""Score of a stationary Gaussian field: linear, diagonal in Fourier space, exa
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_finite, require_lattice, require_shape
+from softjax._checks import concrete, require, require_lattice, require_shape
+from softjax._gate import public
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -23,9 +24,10 @@ class GaussianField(AbstractField):
     process: AbstractProcess
     mean: Array
 
+    @public
     def __init__(self, spectrum: Float[Array, "..."], process: AbstractProcess, mean: ArrayLike = 0.0):
         require_lattice("spectrum", np.shape(spectrum))
-        require_finite("spectrum", spectrum)
+        require(np.ndim(mean) == 0, f"mean must be one number, got shape {np.shape(mean)}.")
         values = concrete(spectrum)
         if values is not None:
             axes = tuple(range(values.ndim))

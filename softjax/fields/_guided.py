@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_option, require_positive
+from softjax._checks import concrete, output_like, require, require_positive
+from softjax._gate import public
 from softjax._types import Array, ArrayLike, Configuration, Float, Time, Times
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -21,7 +22,8 @@ EDGES = ("sharp", "smooth")
 class Pulse(eqx.Module):
     r"""Guidance weight of `pulse`: 1 everywhere but near `center`, where it is `strength`.
 
-    Its dose is the integral of $w - 1$ over $\ln\sigma$, (strength - 1) width for both kinds of edges.
+    Its dose is the integral of $w - 1$ over $\ln\sigma$, (strength - 1) width for both kinds of edges. Raises
+    `ValueError` for a center or width that is not positive.
     """
 
     center: Array
@@ -32,10 +34,19 @@ class Pulse(eqx.Module):
     """Largest weight."""
     edges: Edges = eqx.field(static=True)
 
+    @public(infinite=("width",))
+    def __init__(self, center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges = "sharp"):
+        require_positive("center", center)
+        require_positive("width", width)
+        self.center, self.width, self.strength = (jnp.asarray(value) for value in (center, width, strength))
+        self.edges = edges
+
+    @public
     def __call__(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
         """The weight at these noise levels."""
         return 1 + (self.strength.astype(sigma.dtype) - 1) * self.shape(sigma)
 
+    @public
     def shape(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
         """The pulse with height 1 above 0."""
         center, width = self.center.astype(sigma.dtype), self.width.astype(sigma.dtype)
@@ -44,6 +55,7 @@ class Pulse(eqx.Module):
             return (distance <= 0.5).astype(sigma.dtype)
         return jnp.where(distance < 1, 0.5 + 0.5 * jnp.cos(math.pi * jnp.minimum(distance, 1)), 0)
 
+    @public
     def with_dose(self, dose: ArrayLike, ts: Times) -> "Pulse":
         r"""The pulse with the strength that gives it `dose` on the levels `ts` of a sampler.
 
@@ -57,6 +69,7 @@ class Pulse(eqx.Module):
         return eqx.tree_at(lambda p: p.strength, self, 1 + jnp.asarray(dose, area.dtype) / area)
 
 
+@public(infinite=("width",))
 def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges = "sharp") -> Pulse:
     r"""A guidance weight that acts in a window of $\ln\sigma$ only (theory.md section 7; App. F.4).
 
@@ -64,12 +77,10 @@ def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges
     with "smooth" ones a raised cosine of the same dose, twice as wide at its foot. `center` is a noise level in units
     of the data; an infinite width is constant guidance. Raises `ValueError` for a center or width that is not positive.
     """
-    require_option("edges", edges, EDGES)
-    require_positive("center", center)
-    require_positive("width", width)
-    return Pulse(jnp.asarray(center, float), jnp.asarray(width, float), jnp.asarray(strength, float), edges)
+    return Pulse(center, width, strength, edges)
 
 
+@public
 def log_intervals(ts: Times) -> Float[Array, " times"]:
     """Share of ln sigma that every level of a decreasing grid stands for, 0 where a level is 0."""
     logs = jnp.log(jnp.where(ts > 0, ts, 1))
@@ -91,17 +102,19 @@ class GuidedField(AbstractField):
     weight: Array | Callable[[Array], Any]
     process: AbstractProcess
 
+    @public
     def __init__(self, field: AbstractField, guide: AbstractField, weight: ArrayLike | Callable[[Array], Any]):
         _require_same_process(field.process, guide.process)
         self.field = field
         self.guide = guide
         self.process = field.process
-        self.weight = weight if callable(weight) else jnp.asarray(weight, float)
+        self.weight = weight if callable(weight) else jnp.asarray(weight)
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Guided posterior mean, shape of `x`."""
         sigma = jnp.asarray(self.process.noise_to_signal(t), x.dtype)
-        weight = self.weight(sigma) if callable(self.weight) else self.weight.astype(x.dtype)
+        weight = output_like("weight", self.weight(sigma) if callable(self.weight) else self.weight, ())
+        weight = weight.astype(x.dtype)
         denoised = self.field.denoise(t, x)
 
         def guided() -> Configuration:

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_finite, require_lattice, require_option, require_shape
+from softjax._checks import require, require_lattice, require_option, require_shape
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
 from softjax.fields._base import AbstractField
@@ -46,6 +47,7 @@ class LocalField(AbstractField):
     patch_size: int = eqx.field(static=True)
     boundary: Literal["periodic", "zeros"] = eqx.field(static=True)
 
+    @public
     def __init__(
         self,
         images: ArrayLike,
@@ -61,14 +63,13 @@ class LocalField(AbstractField):
         shape = np.shape(images)[1:]
         require_lattice("each image", shape)
         require(np.shape(images)[0] >= 1, f"images must have shape (K, *lattice) with K >= 1, got {np.shape(images)}.")
-        require_finite("images", images)
         require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
         require(
             patch_size % 2 == 1 and 1 <= patch_size <= min(shape),
             f"patch_size must be odd and at most the smallest side of the images, {min(shape)}; got {patch_size}.",
         )
         self.process, self.shape, self.patch_size, self.boundary = process, shape, patch_size, boundary
-        images = jnp.asarray(images, None if eqx.is_inexact_array(images) else float)
+        images = jnp.asarray(images)
         if num_patches is None:
             per_chunk = max(min(chunk // int(np.prod(shape)), images.shape[0]), 1)
             self.dictionary = _Images(*_in_chunks(per_chunk, images))

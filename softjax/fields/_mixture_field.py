@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_finite, require_lattice, require_shape
+from softjax._checks import require, require_lattice, require_not_negative, require_shape
+from softjax._gate import public
 from softjax._linalg import matmul, tensordot
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
@@ -28,20 +29,20 @@ class MixtureField(AbstractField):
     width: Array
     process: AbstractProcess
 
+    @public(mixed=True)  # the prior takes the precision of the means
     def __init__(
         self, means: ArrayLike, process: AbstractProcess, width: ArrayLike = 1.0, log_prior: ArrayLike | None = None
     ):
         require(np.ndim(means) >= 2, f"means must have shape (K, *shape), got {np.shape(means)}.")
         count = np.shape(means)[0]
         require_lattice("each mean", np.shape(means)[1:])
-        require_finite("means", means)
-        known = concrete(width)
-        require(known is None or bool(known >= 0), f"width must not be negative, got {width}.")
+        require(np.ndim(width) == 0, f"width must be one number, got shape {np.shape(width)}.")
+        require_not_negative("width", width)
         log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
         require_log_prior(log_prior, count)
-        self.means = jnp.asarray(means, None if isinstance(means, jax.Array) else float)
+        self.means = jnp.asarray(means)
         self.log_prior = jnp.asarray(log_prior, self.means.dtype)
-        self.width = jnp.asarray(width, self.means.dtype)
+        self.width = jnp.asarray(width)
         self.process = process
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
@@ -51,6 +52,7 @@ class MixtureField(AbstractField):
         centre = tensordot(self.posterior(t, x), self.means, 1)
         return (alpha * self.width**2 * x + noise * centre) / variance
 
+    @public
     def posterior(self, t: Time, x: Configuration) -> Float[Array, " K"]:
         """Probability of each cloud given `x` (*shape) at time `t`, (K,)."""
         require_shape("x", x.shape, self.means.shape[1:])

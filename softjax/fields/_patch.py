@@ -7,7 +7,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require, require_lattice, require_option
+from softjax._checks import require, require_lattice
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import PatchDictionary
@@ -33,10 +34,10 @@ class PatchField(AbstractEvidenceField):
     process: AbstractProcess
     boundary: Literal["periodic"] = eqx.field(static=True)
 
+    @public
     def __init__(
         self, dictionary: PatchDictionary, process: AbstractProcess, boundary: Literal["periodic"] = "periodic"
     ):
-        require_option("boundary", boundary, ("periodic",))
         self.dictionary = dictionary
         self.process = process
         self.boundary = boundary

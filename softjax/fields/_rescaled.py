@@ -2,6 +2,7 @@ r"""A field in the variables of another process: the same data, another clock an
 
 import jax.numpy as jnp
 
+from softjax._gate import public
 from softjax._types import Configuration, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -18,6 +19,7 @@ class RescaledField(AbstractField):
     field: AbstractField
     process: AbstractProcess
 
+    @public
     def __init__(self, field: AbstractField, process: AbstractProcess):
         self.field = field
         self.process = process

@@ -4,12 +4,14 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from softjax._checks import require, require_option
+from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Configuration
 from softjax.jacobian._linearise import Drift
 from softjax.observables import luminance
 
 
+@public
 def channel_drift(
     f: Drift, x: Configuration, channel: int | Literal["luminance"] = "luminance"
 ) -> tuple[Drift, Configuration]:
@@ -22,7 +24,6 @@ def channel_drift(
     """
     require(x.ndim >= 2, f"x must have shape (*lattice, channels), got {x.shape}.")
     if isinstance(channel, str):
-        require_option("channel", channel, ("luminance",))
         grey = luminance(x)
         return lambda y: luminance(f(x + (y - grey)[..., jnp.newaxis])), grey
     count = x.shape[-1]

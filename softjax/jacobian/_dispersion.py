@@ -13,10 +13,12 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import require, require_lattice
+from softjax._gate import public
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
-from softjax.jacobian._linearise import Drift, linearise
+from softjax.jacobian._linearise import Drift, as_precise, linearise
 
 
+@public
 def dispersion(
     f: Drift, x: Configuration, *, key: PRNGKeyArray, num_probes: int = 16, batch_size: int = 16
 ) -> tuple[Complex[Array, "..."], Complex[Array, "..."]]:
@@ -33,6 +35,7 @@ def dispersion(
     """
     _require_batch(batch_size)
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
+    x = as_precise(f, x)
     jacobian = linearise(f, x)
 
     def estimate(index: Array) -> Array:
@@ -51,6 +54,7 @@ def _random_phases(key: PRNGKeyArray, like: Configuration) -> Complex[Array, "..
     return spectrum / jnp.abs(spectrum).astype(spectrum.dtype)
 
 
+@public
 def local_dispersion(
     f: Drift, x: Configuration, radius: int | Sequence[int], *, batch_size: int = 16
 ) -> Complex[Array, "..."]:
@@ -60,12 +64,14 @@ def local_dispersion(
     `patch_size // 2`. What lies beyond is folded into the window, silently; `dispersion` assumes no locality and
     shows it. For the cost, `batch_size` and what is refused see `local_kernel`.
     """
+    x = as_precise(f, x)
     kernel = local_kernel(f, x, radius, batch_size=batch_size)
     mean = jnp.mean(kernel, axis=tuple(range(x.ndim, 2 * x.ndim)))
     places = [_displacements(side, n) % n for side, n in zip(mean.shape, x.shape, strict=True)]
     return jnp.conj(jnp.fft.fftn(jnp.zeros_like(x).at[np.ix_(*places)].set(mean)))
 
 
+@public
 def local_kernel(
     f: Drift, x: Configuration, radius: int | Sequence[int], *, batch_size: int = 16
 ) -> Float[Array, "..."]:
@@ -79,6 +85,7 @@ def local_kernel(
     Raises `ValueError` for a state that is not finite, a drift of another shape, and a radius that does not fit.
     """
     _require_batch(batch_size)
+    x = as_precise(f, x)
     jacobian = linearise(f, x)
     sides = _window(radius, x.shape)
     colours = [_colours(n, side) for n, side in zip(x.shape, sides, strict=True)]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import require
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, linearise, transpose
@@ -35,6 +36,7 @@ class Eigenpairs(eqx.Module):
     residuals: Float[Array, " num"]
 
 
+@public
 def leading_modes(
     f: Drift,
     x: Configuration,

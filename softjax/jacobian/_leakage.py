@@ -4,9 +4,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require_shape
+from softjax._checks import require_shape, wider
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float
-from softjax.jacobian._linearise import Drift, linearise
+from softjax.jacobian._linearise import Drift, as_precise, linearise
 from softjax.spectral import FourierModes
 
 
@@ -23,6 +24,7 @@ class ModeLeakage(eqx.Module):
     direction_residual: Float[Array, " modes"]
 
 
+@public
 def mode_leakage(f: Drift, x: Configuration, modes: FourierModes) -> ModeLeakage:
     r"""Off-diagonal leakage of the drift `f`, a map (*lattice) -> (*lattice), at `x`, for every direction of `modes`.
 
@@ -34,6 +36,7 @@ def mode_leakage(f: Drift, x: Configuration, modes: FourierModes) -> ModeLeakage
     Not compiled here, as `mode_response`. Raises `ValueError` as `mode_response` does.
     """
     require_shape("x", x.shape, modes.directions.shape[1:])
+    x, modes = wider(as_precise(f, x), modes)
     jv = jax.vmap(linearise(f, x))(modes.directions)
     axes = tuple(range(1, jv.ndim))
     spectrum = jnp.fft.fftn(jv, axes=axes, norm="ortho")

@@ -3,26 +3,28 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
-from softjax._checks import require, require_finite, require_lattice
+from softjax._checks import output_like, require_lattice, wider
 from softjax._types import Configuration
 
 Drift = Callable[[Configuration], Configuration]
 """Any map of configurations that keeps their shape."""
 
 
-def require_drift(f: Drift, x: Configuration) -> None:
-    """Refuse a state that is not finite and a drift that changes its shape."""
+def as_precise(f: Drift, x: Configuration) -> Configuration:
+    """The state, in the precision of the drift if that is wider.
+
+    Raises `ValueError` for a drift of another shape, and for one that is not a real array.
+    """
     require_lattice("x", x.shape)
-    require_finite("x", x)
-    drift = jax.eval_shape(f, x)
-    require(drift.shape == x.shape, f"f must return the shape of its configuration, {x.shape}; got {drift.shape}.")
+    drift = jax.eval_shape(lambda x: output_like("f", f(x), x.shape), x)
+    return x if x.dtype == drift.dtype else wider(x, jnp.zeros((), drift.dtype))[0]
 
 
 def linearise(f: Drift, x: Configuration) -> Drift:
-    """The map v -> J v, one linearisation shared by all v. Raises `ValueError` as `require_drift`."""
-    require_drift(f, x)
-    return jax.linearize(f, x)[1]
+    """The map v -> J v, one linearisation shared by all v, for `x` from `as_precise`."""
+    return jax.linearize(lambda x: output_like("f", f(x), x.shape).astype(x.dtype), x)[1]
 
 
 def transpose(jacobian: Drift, x: Configuration) -> Drift:

@@ -4,8 +4,10 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
-from softjax._checks import require_shape
+from softjax._checks import require_shape, wider
+from softjax._gate import public
 from softjax._types import Configuration, Time
 from softjax.dynamics import reverse_drift
 from softjax.fields import AbstractEvidenceField, AbstractField
@@ -25,15 +27,21 @@ class ModeProbe(eqx.Module):
     modes: FourierModes
     direction_evidence: Any
 
+    @public
     def __init__(self, field: AbstractField, modes: FourierModes):
         self.field = field
         self.modes = modes
         has_evidence = isinstance(field, AbstractEvidenceField)
         self.direction_evidence = jax.jit(jax.vmap(field.evidence))(modes.directions) if has_evidence else None
 
+    @public
     def __call__(self, t: Time, x: Configuration) -> ModeResponse:
         """Response at time `t` and state `x` (*lattice), per unit of t. Raises `ValueError` for a wrong shape."""
         require_shape("x", x.shape, self.modes.directions.shape[1:])
+        probe, x = wider(self, x)
+        return probe._respond(jnp.asarray(t, x.dtype), x)
+
+    def _respond(self, t: Time, x: Configuration) -> ModeResponse:
         field, process = self.field, self.field.process
         if not isinstance(field, AbstractEvidenceField):
             return mode_response(lambda x: reverse_drift(field, t, x), x, self.modes)

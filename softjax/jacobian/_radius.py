@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_option
+from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float, PRNGKeyArray
-from softjax.jacobian._linearise import Drift, linearise
+from softjax.jacobian._linearise import Drift, as_precise, linearise
 
 
+@public
 def effective_radius(
     f: Drift,
     x: Configuration,
@@ -32,8 +34,8 @@ def effective_radius(
     Not compiled here. Raises `ValueError` as `mode_response` does, and for fewer than two probes.
     """
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
-    require_option("boundary", boundary, ("open", "periodic"))
-    require_lattice("x", x.shape)
+    require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}.")
+    x = as_precise(f, x)
     jacobian = linearise(f, x)
     coordinates = jnp.asarray(np.stack(_coordinates(x.shape, boundary)), x.dtype)
 

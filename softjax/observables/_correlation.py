@@ -5,13 +5,15 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_option
+from softjax._checks import require, require_lattice
+from softjax._gate import public
 from softjax._types import Array, Configuration, Float
-from softjax.spectral import radial_average
+from softjax.spectral import extended, radial_average
 
 Estimator = Literal["first_moment", "second_moment", "exponential_fit"]
 
 
+@public
 def correlation_function(x: Configuration, connected: bool = False) -> Configuration:
     r"""Autocorrelation $C(r) = \frac1N\sum_i x_i x_{i+r}$ by FFT, Eq. (44), shape (*lattice), zero displacement first.
 
@@ -23,6 +25,7 @@ def correlation_function(x: Configuration, connected: bool = False) -> Configura
     return jnp.fft.irfftn(power, s=x.shape, axes=range(x.ndim)) / x.size
 
 
+@public
 def correlation_length(
     x: Configuration, estimator: Estimator = "first_moment", connected: bool | None = None
 ) -> Float[Array, ""]:
@@ -41,7 +44,6 @@ def correlation_length(
     3 sites on a 64 x 64 lattice): the noise of C at large r, of which only the positive part is kept. A constant
     field has connected length 0.
     """
-    require_option("estimator", estimator, ("first_moment", "second_moment", "exponential_fit"))
     connected = estimator != "first_moment" if connected is None else connected
     profile = radial_average(correlation_function(x, connected))
     r = jnp.arange(profile.shape[0], dtype=profile.dtype)
@@ -52,6 +54,7 @@ def correlation_length(
     return _ratio(jnp.sum(r**power * positive), jnp.sum(positive)) ** (1 / power)
 
 
+@public
 def second_moment_length(structure_factors: Float[Array, "samples ..."]) -> tuple[Array, Array]:
     r"""Second-moment length of an ensemble, in sites, with its jackknife standard error.
 
@@ -60,9 +63,15 @@ def second_moment_length(structure_factors: Float[Array, "samples ..."]) -> tupl
     *lattice), zero wavevector first, of fields whose ensemble mean is zero. Raises `ValueError` for fewer than two
     samples.
     """
-    samples, shape = structure_factors.shape[0], structure_factors.shape[1:]
-    require_lattice("each structure factor", shape)
+    require(
+        structure_factors.ndim >= 2,
+        f"structure_factors must have shape (samples, *lattice), got {np.shape(structure_factors)}.",
+    )
+    samples, shape = structure_factors.shape[0], extended(structure_factors.shape[1:])
+    require_lattice("each structure factor", structure_factors.shape[1:])
     require(samples >= 2, f"a standard error needs at least two samples, got {samples}.")
+    require(max(shape) > 1, "a length needs a lattice with more than one site.")
+    structure_factors = structure_factors.reshape(samples, *shape)
     ndim = len(shape)
     first = tuple(np.eye(ndim, dtype=int))  # index of k_1 along each axis
     s_zero = structure_factors[(slice(None), *(0,) * ndim)]

@@ -4,28 +4,33 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from softjax._checks import require, require_option
+from softjax._checks import require
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float
 
 _LUMINANCE = {"rec709": (0.2126, 0.7152, 0.0722), "rec601": (0.299, 0.587, 0.114)}
 
 
+@public
 def binarize(x: Configuration) -> Configuration:
-    """Sign of each site, with sign(0) = +1, Eq. (43); shape and dtype of `x`."""
+    """Sign of each site, with sign(0) = +1, Eq. (43); shape of `x`. NaN is no spin and stays NaN."""
     one = jnp.ones((), x.dtype)
-    return jnp.where(x >= 0, one, -one)
+    return jnp.where(jnp.isnan(x), x, jnp.where(x >= 0, one, -one))
 
 
+@public
 def luminance(
     rgb: Float[Array, "*lattice 3"], standard: Literal["rec709", "rec601"] = "rec709"
 ) -> Float[Array, "*lattice"]:
     """Luminance of a colour configuration (*lattice, 3), in its units, by Rec. 709 or Rec. 601 (App. E.3)."""
-    require_option("standard", standard, _LUMINANCE)
-    require(rgb.shape[-1] == 3, f"rgb must have three channels on its last axis, got shape {rgb.shape}.")
+    require(
+        rgb.ndim >= 1 and rgb.shape[-1] == 3, f"rgb must have three channels on its last axis, got shape {rgb.shape}."
+    )
     return matmul(rgb, jnp.asarray(_LUMINANCE[standard], rgb.dtype))
 
 
+@public
 def magnetisation(x: Configuration) -> Float[Array, ""]:
     """Mean over all sites."""
     return jnp.mean(x)

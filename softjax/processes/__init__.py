@@ -1,7 +1,10 @@
 """Diffusion processes: signal and noise scales, the clocks between them, and time grids."""
 
 from softjax.processes._base import AbstractProcess as AbstractProcess
+from softjax.processes._discrete import DiscreteVP as DiscreteVP
+from softjax.processes._discrete import TableSchedule as TableSchedule
 from softjax.processes._edm import EDM as EDM
+from softjax.processes._flow import RectifiedFlow as RectifiedFlow
 from softjax.processes._grids import karras_grid as karras_grid
 from softjax.processes._grids import log_grid as log_grid
 from softjax.processes._schedules import AbstractSchedule as AbstractSchedule

@@ -13,12 +13,33 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 
+from softjax._checks import concrete
+from softjax._gate import gate_methods, hashed, time_method
 from softjax._types import Array, Time
+
+METHODS = (
+    *("alpha", "sigma", "beta", "damping", "drift_weight", "prior_scale"),
+    *("from_noise_to_signal", "noise_to_signal", "log_snr", "from_log_snr"),
+)
 
 
 class AbstractProcess(eqx.Module):
-    """A Gaussian diffusion process with data at t = 0 and noise at large t."""
+    """A Gaussian diffusion process with data at t = 0 and noise at large t.
+
+    A subclass fills in the abstract methods and gets every formula of the package. Its methods take one time or an
+    array of times, as users have them: they arrive as floating arrays, in the precision of the process if that is
+    wider. Times outside the process's range give NaN, which is refused where the time is known.
+    """
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Puts the methods of a subclass behind their gate."""
+        gate_methods(cls, METHODS, time_method)
+
+    def __hash__(self) -> int:
+        """Refuses, and says which jit to use, as a process holds arrays."""
+        return hashed(self)
 
     @abstractmethod
     def alpha(self, t: Time) -> Array:
@@ -48,14 +69,29 @@ class AbstractProcess(eqx.Module):
     def from_noise_to_signal(self, ratio: Time) -> Array:
         """The time t at which sigma / alpha equals `ratio`."""
 
+    @time_method
     def noise_to_signal(self, t: Time) -> Array:
         """The ratio sigma / alpha: the noise level of the same state in EDM's units."""
         return self.sigma(t) / self.alpha(t)
 
+    @time_method
     def log_snr(self, t: Time) -> Array:
         """Logarithm of the signal-to-noise ratio alpha^2 / sigma^2."""
         return -2 * jnp.log(self.noise_to_signal(t))
 
+    @time_method
     def from_log_snr(self, log_snr: Time) -> Array:
         """The time t at which alpha^2 / sigma^2 has this logarithm."""
         return self.from_noise_to_signal(jnp.exp(-0.5 * jnp.asarray(log_snr)))
+
+    def has_edm_clock(self) -> bool:
+        """Whether x_t = x_0 + t epsilon, EDM's convention; seen at some times."""
+
+        def agrees(t: float) -> bool:
+            scales = concrete(self.alpha(t)), concrete(self.sigma(t))
+            return all(s is None or np.isclose(s, wanted) for s, wanted in zip(scales, (1.0, t), strict=True))
+
+        try:
+            return all(agrees(t) for t in (0.25, 1.0, 4.0))
+        except ValueError:  # not defined at some of them
+            return False

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Array, Time
 from softjax.processes._base import AbstractProcess
 
@@ -17,6 +18,7 @@ class EDM(AbstractProcess):
 
     sigma_data: float = eqx.field(static=True)
 
+    @public
     def __init__(self, sigma_data: float = 0.5):
         require(sigma_data > 0, f"sigma_data must be positive, got {sigma_data}.")
         self.sigma_data = float(sigma_data)

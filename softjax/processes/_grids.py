@@ -4,9 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require
+from softjax._gate import public
 from softjax._types import Array, Float
 
 
+@public
 def log_grid(t_max: float, t_min: float, num_steps: int) -> Float[Array, " times"]:
     """Logarithmic grid t_n = t_max (t_min / t_max)^(n / num_steps), Eq. (41).
 
@@ -15,9 +17,10 @@ def log_grid(t_max: float, t_min: float, num_steps: int) -> Float[Array, " times
     """
     require(0 < t_min < t_max, f"log_grid needs 0 < t_min < t_max, got t_min = {t_min} and t_max = {t_max}.")
     require(num_steps >= 1, f"num_steps must be at least 1, got {num_steps}.")
-    return jnp.asarray(np.geomspace(t_max, t_min, num_steps + 1), float)
+    return _rounded(np.geomspace(t_max, t_min, num_steps + 1))
 
 
+@public
 def karras_grid(
     sigma_max: float = 80.0, sigma_min: float = 0.002, num_steps: int = 32, rho: float = 7.0
 ) -> Float[Array, " times"]:
@@ -34,4 +37,14 @@ def karras_grid(
     require(rho > 0, f"rho must be positive, got {rho}.")
     levels = np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), num_steps) ** rho
     levels[0], levels[-1] = sigma_max, sigma_min
-    return jnp.asarray(np.append(levels, 0.0), float)
+    return jnp.append(_rounded(levels), 0.0)
+
+
+def _rounded(ts: np.ndarray) -> Float[Array, " times"]:
+    """The grid in the default float type, in which it must still fall to a positive number."""
+    grid = np.asarray(ts, jnp.result_type(float))
+    good = bool(np.all(np.diff(grid) < 0) and grid[-1] > 0 and np.isfinite(grid[0]))
+    require(
+        good, f"the grid from {ts[0]:g} to {ts[-1]:g} in {ts.size - 1} steps is too fine or too wide for {grid.dtype}."
+    )
+    return jnp.asarray(grid)

@@ -9,13 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require
+from softjax._checks import concrete, outputs, require, require_positive
+from softjax._gate import gate_methods, public, time_method
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Time
 
 
 class AbstractSchedule(eqx.Module):
-    """A positive noise rate, integrable from t = 0."""
+    """A positive noise rate, integrable from t = 0. Its methods take times as users have them, one or an array."""
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Puts the methods of a subclass behind their gate."""
+        gate_methods(cls, ("rate", "integral", "inverse"), time_method)
 
     @abstractmethod
     def rate(self, t: Time) -> Array:
@@ -35,8 +40,10 @@ class ConstantSchedule(AbstractSchedule):
 
     value: Array
 
+    @public
     def __init__(self, value: ArrayLike):
-        self.value = _positive("beta", value)
+        require_positive("beta", value)
+        self.value = jnp.asarray(value)
 
     def rate(self, t: Time) -> Array:
         """Noise rate at t."""
@@ -58,10 +65,11 @@ class LinearSchedule(AbstractSchedule):
     beta_max: Array
     t_max: Array
 
+    @public
     def __init__(self, beta_min: ArrayLike, beta_max: ArrayLike, t_max: ArrayLike = 1.0):
-        self.beta_min = _positive("beta_min", beta_min)
-        self.beta_max = _positive("beta_max", beta_max)
-        self.t_max = _positive("t_max", t_max)
+        for name, value in (("beta_min", beta_min), ("beta_max", beta_max), ("t_max", t_max)):
+            require_positive(name, value)
+        self.beta_min, self.beta_max, self.t_max = (jnp.asarray(value) for value in (beta_min, beta_max, t_max))
 
     def rate(self, t: Time) -> Array:
         """Noise rate at t."""
@@ -89,19 +97,22 @@ class CosineSchedule(AbstractSchedule):
 
     offset: float = eqx.field(static=True)
 
+    @public
     def __init__(self, offset: float = 0.008):
         require(0 < offset < 1, f"offset must lie between 0 and 1, got {offset}.")
         self.offset = float(offset)
 
     def rate(self, t: Time) -> Array:
         """Noise rate at t."""
-        return 2 * self._speed * jnp.tan(self._angle(t))
+        inside = jnp.asarray(t) <= 1
+        return jnp.where(inside, 2 * self._speed * jnp.tan(self._angle(jnp.where(inside, t, 0))), jnp.nan)
 
     def integral(self, t: Time) -> Array:
         """Integral of the rate from 0 to t, written so that nothing cancels near t = 0."""
         start, end = self._angle(jnp.zeros_like(t)), self._angle(t)
         drop = 2 * jnp.sin(0.5 * (end + start)) * jnp.sin(0.5 * self._speed * t) / jnp.cos(start)
-        return -2 * jnp.log1p(-drop)
+        before_end = jnp.where(t < 1, -2 * jnp.log1p(-jnp.where(t < 1, drop, 0)), jnp.inf)
+        return jnp.where(t <= 1, before_end, jnp.nan)
 
     def inverse(self, integral: Time) -> Array:
         """The time at which the integral has this value: the arccosine, polished by one Newton step."""
@@ -131,12 +142,15 @@ class CallableSchedule(AbstractSchedule):
     function: Callable
     t_max: Array
 
+    @public
     def __init__(self, rate: Callable, t_max: ArrayLike = 20.0):
         require(callable(rate), f"rate must be a function of the time, got {rate!r}.")
+        require_positive("t_max", t_max)
         self.function = rate
-        self.t_max = _positive("t_max", t_max)
-        shape = jax.eval_shape(rate, jnp.asarray(1.0)).shape
-        require(shape == (), f"rate must return one number for one time, got shape {shape}.")
+        self.t_max = jnp.asarray(t_max)
+        shape = jax.eval_shape(lambda t: outputs("rate", rate(t)), jnp.asarray(1.0))
+        one = isinstance(shape, jax.ShapeDtypeStruct) and shape.shape == ()
+        require(one, f"rate must return one number for one time, got {getattr(shape, 'shape', shape)}.")
         values = concrete(jax.vmap(rate)(self.t_max * jnp.asarray(_NODES, float)))
         if values is not None:
             good = np.isfinite(values) & (values > 0)
@@ -174,7 +188,8 @@ class CallableSchedule(AbstractSchedule):
         return jnp.where(reached, polished, jnp.nan)
 
     def _rates(self, ts: Array) -> Array:
-        return jax.vmap(self.function)(ts.ravel()).reshape(ts.shape)
+        rates = jax.vmap(self.function)(ts.ravel()).reshape(ts.shape)
+        return rates if jnp.issubdtype(rates.dtype, np.floating) else rates.astype(ts.dtype)
 
 
 def _panels(count: int, order: int) -> tuple[np.ndarray, np.ndarray]:
@@ -185,13 +200,3 @@ def _panels(count: int, order: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 _NODES, _WEIGHTS = _panels(16, 16)
-
-
-def _positive(name: str, value: ArrayLike) -> Array:
-    """The value as a float array; a Python number stays weakly typed, so that it adopts the state's precision."""
-    array = concrete(value)
-    if array is not None:
-        require(
-            bool(np.all(array > 0) and np.all(np.isfinite(array))), f"{name} must be positive and finite, got {value}."
-        )
-    return jnp.asarray(float(value) if isinstance(value, int) else value)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from softjax._gate import public
 from softjax._types import Array, ArrayLike, Time
 from softjax.processes._base import AbstractProcess
 from softjax.processes._schedules import (
@@ -25,6 +26,7 @@ class VP(AbstractProcess):
 
     schedule: AbstractSchedule
 
+    @public
     def __init__(self, beta: ArrayLike | AbstractSchedule | Callable = 1.0):
         if isinstance(beta, AbstractSchedule):
             self.schedule = beta
@@ -32,11 +34,13 @@ class VP(AbstractProcess):
             self.schedule = CallableSchedule(beta) if callable(beta) else ConstantSchedule(beta)
 
     @classmethod
+    @public
     def linear(cls, beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, t_max: ArrayLike = 1.0) -> "VP":
         """A rate growing linearly from `beta_min` at t = 0 to `beta_max` at `t_max`."""
         return cls(LinearSchedule(beta_min, beta_max, t_max))
 
     @classmethod
+    @public
     def cosine(cls, offset: float = 0.008) -> "VP":
         """The cosine schedule on 0 <= t < 1."""
         return cls(CosineSchedule(offset))

@@ -1,6 +1,7 @@
 """Fourier analysis on periodic lattices: wavevectors, real modes and shells, radial averages, structure factors."""
 
 from softjax.spectral._lattice import displacements as displacements
+from softjax.spectral._lattice import extended as extended
 from softjax.spectral._lattice import integer_wavevectors as integer_wavevectors
 from softjax.spectral._lattice import radial_average as radial_average
 from softjax.spectral._lattice import wavevector_lengths as wavevector_lengths

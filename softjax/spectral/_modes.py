@@ -11,9 +11,10 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_option
+from softjax._checks import require, require_lattice
+from softjax._gate import public
 from softjax._types import Array, Float, Int
-from softjax.spectral._lattice import integer_wavevectors, wavevector_lengths
+from softjax.spectral._lattice import extended, integer_wavevectors, wavevector_lengths
 
 
 class FourierModes(eqx.Module):
@@ -35,12 +36,14 @@ class FourierModes(eqx.Module):
         """Number of shells, the mean included."""
         return self.wavenumbers.shape[0]
 
+    @public
     def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
         """Average of one value per direction over the directions of each shell."""
         members = (self.shells == jnp.arange(self.num_shells, dtype=self.shells.dtype)[:, None]).astype(values.dtype)
         return jnp.sum(members * values, axis=1) / jnp.sum(members, axis=1)
 
 
+@public
 def fourier_modes(
     shape: Sequence[int], max_shell: int = 6, kind: Literal["axes", "isotropic"] = "axes"
 ) -> FourierModes:
@@ -48,13 +51,14 @@ def fourier_modes(
 
     `kind="axes"` takes the wavevectors (n, 0, ...), (0, n, ...) along the axes, Eqs. (47, 48); `"isotropic"` takes
     every integer wavevector whose length rounds to n. On a lattice with unequal sides, lengths are measured in
-    units of 2 pi / max(shape). Raises `ValueError` when `max_shell` is beyond the Nyquist mode of a side.
+    units of 2 pi / max(shape). Axes of one site have no modes of their own. Raises `ValueError` when `max_shell` is
+    beyond the Nyquist mode of a side.
     """
     require_lattice("shape", shape)
-    require_option("kind", kind, ("axes", "isotropic"))
+    nyquist = min(extended(shape)) // 2
     require(
-        0 <= max_shell <= min(shape) // 2,
-        f"max_shell must lie between 0 and min(shape) // 2 = {min(shape) // 2}, the Nyquist mode; got {max_shell}.",
+        0 <= max_shell <= nyquist,
+        f"max_shell must lie between 0 and half the smallest side, {nyquist}, the Nyquist mode; got {max_shell}.",
     )
     numbers, shells = (_axis_modes if kind == "axes" else _isotropic_modes)(shape, max_shell)
     vectors, directions, labels = [], [], []
@@ -74,8 +78,9 @@ def fourier_modes(
 
 
 def _axis_modes(shape: Sequence[int], max_shell: int) -> tuple[np.ndarray, np.ndarray]:
-    shells = np.concatenate([[0], np.repeat(np.arange(1, max_shell + 1), len(shape))])
-    axes = np.concatenate([[0], np.tile(np.arange(len(shape)), max_shell)])
+    long_axes = np.flatnonzero(np.asarray(shape) > 1)
+    shells = np.concatenate([[0], np.repeat(np.arange(1, max_shell + 1), len(long_axes))])
+    axes = np.concatenate([[0], np.tile(long_axes, max_shell)]).astype(int)
     return np.eye(len(shape), dtype=int)[axes] * shells[:, None], shells
 
 

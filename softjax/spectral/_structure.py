@@ -7,17 +7,20 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_lattice
+from softjax._checks import require, require_lattice, require_not_negative
+from softjax._gate import public
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.spectral._lattice import wavevector_lengths, wavevectors
 
 
+@public
 def structure_factor(x: Configuration) -> Float[Array, "..."]:
     r"""$S(k) = |\hat x(k)|^2 / N$ of one configuration, shape (*lattice), in FFT order; 1 for unit white noise."""
     require_lattice("x", x.shape)
     return jnp.abs(jnp.fft.fftn(x)) ** 2 / x.size
 
 
+@public
 def spectral_content(v: Float[Array, "..."] | Complex[Array, "..."]) -> Float[Array, " shells"]:
     r"""Power of one mode in each isotropic shell, the corner of the Brillouin zone included; real or complex `v`.
 
@@ -30,6 +33,7 @@ def spectral_content(v: Float[Array, "..."] | Complex[Array, "..."]) -> Float[Ar
     return jax.ops.segment_sum(power.ravel(), shells, num_segments=int(shells.max()) + 1)
 
 
+@public
 def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> Float[Array, "..."]:
     r"""Structure factor $1 / (r + \kappa\hat k^2)$ of a free lattice field, $\hat k^2 = \sum_a 4\sin^2(k_a/2)$.
 
@@ -41,8 +45,13 @@ def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> 
     return jnp.asarray(1 / (mass + stiffness * k_hat_squared), float)
 
 
+@public
 def gaussian_random_field(spectrum: Float[Array, "..."], *, key: PRNGKeyArray) -> Configuration:
-    """One zero-mean Gaussian configuration whose expected `structure_factor` is `spectrum`, shape (*lattice)."""
+    """One zero-mean Gaussian configuration whose expected `structure_factor` is `spectrum`, shape (*lattice).
+
+    Raises `ValueError` for a spectrum that is negative or not finite.
+    """
     require_lattice("spectrum", spectrum.shape)
+    require_not_negative("spectrum", spectrum)
     noise = jnp.fft.fftn(jr.normal(key, spectrum.shape, spectrum.dtype))
     return jnp.fft.ifftn(noise * jnp.sqrt(spectrum).astype(noise.dtype)).real

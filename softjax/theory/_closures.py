@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require, require_lattice
+from softjax._gate import public
 from softjax._linalg import matmul, tensordot
 from softjax._types import Array, Float
 from softjax.fields import PatchDictionary
@@ -123,6 +124,7 @@ class DictionaryClosure(AbstractClosure):
         return jax.ops.segment_sum(pull, owner, len(members)), jnp.mean(denoised)
 
 
+@public
 def mean_slope(c: Array) -> Float[Array, ""]:
     r"""$E[\mathrm{sech}^2(cz)]$ over standard normal z, for c >= 0, to rounding for every c.
 

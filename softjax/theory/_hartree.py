@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require_decreasing, require_positive
+from softjax._gate import public
 from softjax._types import Array, Float, Times
 from softjax.fields import PatchDictionary
 from softjax.processes import AbstractProcess
@@ -56,6 +57,7 @@ class Hartree(eqx.Module):
         return jax.vmap(_sign_length)(self.structure_factor)
 
 
+@public
 def hartree(
     process: AbstractProcess,
     ts: Times,

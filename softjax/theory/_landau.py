@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import require_not_negative, require_positive
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, Float, Time
 from softjax.dynamics import LandauCoefficients
@@ -18,6 +19,7 @@ from softjax.theory._pitchfork import cubic_coefficient
 from softjax.theory._spectra import linear_growth_rate, neighbourhood_spectrum, posterior_covariance
 
 
+@public
 def landau_coefficients(
     process: AbstractProcess, t: Time, patch_size: Neighbourhood, ndim: int = 2, variance: Time = 0.0
 ) -> LandauCoefficients:
@@ -48,6 +50,7 @@ def landau_coefficients(
     return LandauCoefficients(projected, slope * stiffness, -0.5 * third * cubic, process.beta(t))
 
 
+@public
 def long_wave_expansion(
     process: AbstractProcess, t: Time, model: Neighbourhood | PatchDictionary, ndim: int = 2
 ) -> tuple[Float[Array, ""], Float[Array, " ndim"]]:
@@ -87,6 +90,7 @@ class LandauModel(eqx.Module):
     spacing: float = eqx.field(static=True)
     grid: tuple[Array, Array] | None
 
+    @public
     def __init__(
         self,
         process: AbstractProcess,
@@ -101,6 +105,7 @@ class LandauModel(eqx.Module):
             variances = jax.vmap(lambda s: patch_variance(s, patch_size))(hartree.structure_factor)
             self.grid = (jnp.log(hartree.ts[::-1]), jnp.log(variances[::-1]))
 
+    @public
     def __call__(self, t: Time) -> LandauCoefficients:
         """Coefficients at t."""
         log_t = jnp.log(jnp.asarray(t))
@@ -110,6 +115,7 @@ class LandauModel(eqx.Module):
         return LandauCoefficients(c.mass, c.stiffness / self.spacing**2, c.quartic, c.noise / self.spacing**self.ndim)
 
 
+@public
 def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Array, "..."]:
     r"""Effective mass $r - 3u\langle\psi^2\rangle$ of the one-loop theory, Eqs. (20), (21), per unit of t.
 
@@ -120,6 +126,7 @@ def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Arr
     return coefficients.mass - 3 * coefficients.quartic * variance
 
 
+@public
 def patch_variance(structure_factor: Float[Array, "..."], patch_size: Neighbourhood) -> Float[Array, ""]:
     r"""Variance of the mean over a patch, $\frac1{NP^2}\sum_k|\hat W(k)|^2S(k)$, of a field with this structure factor.
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import require_decreasing, require_positive
+from softjax._gate import public
 from softjax._types import Array, Float, Time, Times
 from softjax.processes import AbstractProcess
 from softjax.theory._spectra import linear_growth_rate
@@ -41,6 +42,7 @@ def cubic_coefficient(process: AbstractProcess, t: Time, count: Time | int) -> F
     return process.drift_weight(t) * process.alpha(t) ** 4 * _real(count) ** 3 / (3 * process.sigma(t) ** 8)
 
 
+@public
 def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time | int) -> Float[Array, ""]:
     r"""Stable rest point $m^* \ge 0$ of the two-pattern reverse drift at frozen t, in units of the pattern, Eq. (5).
 
@@ -52,6 +54,7 @@ def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time 
     return jnp.where(unstable, _magnet(jnp.where(unstable, h, 2)) * scale, 0)
 
 
+@public
 def pitchfork_near_onset(process: AbstractProcess, t: Time, squared_norm: Time | int) -> Float[Array, ""]:
     r"""Leading form $\sqrt{\lambda_\parallel/g}$ of `pitchfork_equilibrium` just after the onset; 0 before it."""
     _, unstable, _ = _parameter(process, t, squared_norm)
@@ -60,6 +63,7 @@ def pitchfork_near_onset(process: AbstractProcess, t: Time, squared_norm: Time |
     return jnp.where(unstable, jnp.sqrt(jnp.where(unstable, ratio, 1)), 0)
 
 
+@public
 def bifurcation_diagram(process: AbstractProcess, ts: Times, squared_norm: Time | int) -> BifurcationDiagram:
     r"""Branches of the two-pattern model and their stability on a decreasing grid of positive times.
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_positive, require_shape
+from softjax._gate import public
 from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields import EmpiricalField
@@ -31,6 +32,7 @@ class PrototypeSpectrum(eqx.Module):
     num_transverse: int = eqx.field(static=True)
 
 
+@public
 @eqx.filter_jit
 def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None = None) -> PrototypeSpectrum:
     """All eigenvalues of the Jacobian of the empirical score's reverse drift at `x`, by default x = 0, Eq. (6).
@@ -51,6 +53,7 @@ def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None =
     return PrototypeSpectrum(covariances, rates, transverse, x.size - covariances.shape[0])
 
 
+@public
 def prototype_critical_times(field: EmpiricalField) -> Float[Array, " modes"]:
     r"""Times at which the directions of the data turn unstable at x = 0, in descending order, Eq. (6).
 

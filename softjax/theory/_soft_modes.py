@@ -6,7 +6,8 @@ import equinox as eqx
 import numpy as np
 
 from softjax._checks import concrete, require, require_finite, require_lattice
-from softjax._types import ArrayLike
+from softjax._gate import public
+from softjax._types import Array, Complex, Float
 from softjax.spectral import integer_wavevectors
 
 
@@ -28,7 +29,8 @@ class SoftModes(eqx.Module):
     growth_rate: float
 
 
-def classify_soft_modes(dispersion: ArrayLike, tolerance: float = 1e-5) -> SoftModes:
+@public
+def classify_soft_modes(dispersion: Float[Array, "..."] | Complex[Array, "..."], tolerance: float = 1e-5) -> SoftModes:
     """Classify the instability of a dispersion by the wavevectors that maximise its real part (App. B.1).
 
     `dispersion` is real or complex, shape (*lattice), in FFT order, outside `jit`: from `patch_spectrum`,

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require
+from softjax._gate import public
 from softjax._types import Array, Float, Time
 from softjax.processes import AbstractProcess
 
 
+@public
 def speciation_time(process: AbstractProcess, variance: Time) -> Float[Array, ""]:
     r"""Time at which $\alpha^2\Lambda = 1$ under VP, for the largest eigenvalue $\Lambda$ of the data covariance.
 
@@ -22,6 +24,7 @@ def speciation_time(process: AbstractProcess, variance: Time) -> Float[Array, ""
     return process.from_noise_to_signal(jnp.sqrt(jnp.asarray(variance, float) - 1))
 
 
+@public
 def two_cloud_agreement(process: AbstractProcess, t: Time, squared_norm: Time, width: Time = 1.0) -> Float[Array, ""]:
     r"""Exact cloning agreement of two Gaussian clouds at $\pm\mu$ with standard deviation `width`.
 

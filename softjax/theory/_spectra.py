@@ -12,13 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, require, require_lattice, require_positive
+from softjax._gate import public
 from softjax._linalg import tensordot
 from softjax._types import Array, Complex, Float, Time
 from softjax.fields import PatchDictionary
-from softjax.processes import VP, AbstractProcess
+from softjax.processes import AbstractProcess
 from softjax.theory._neighbourhood import Neighbourhood, neighbourhood_offsets, neighbourhood_symbol
 
 
+@public
 def two_pattern_eigenvalues(
     process: AbstractProcess, t: Time, squared_norm: Time | int
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
@@ -32,6 +34,7 @@ def two_pattern_eigenvalues(
     return linear_growth_rate(process, t, jnp.zeros(())), linear_growth_rate(process, t, jnp.asarray(squared_norm))
 
 
+@public
 def neighbourhood_spectrum(
     patch_size: Neighbourhood, shape: Sequence[int]
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
@@ -45,6 +48,7 @@ def neighbourhood_spectrum(
     return jnp.asarray(symbol, complex if np.iscomplexobj(symbol) else float)
 
 
+@public
 def patch_spectrum(
     process: AbstractProcess, t: Time, patch_size: Neighbourhood, shape: Sequence[int]
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
@@ -58,21 +62,28 @@ def patch_spectrum(
     return linear_growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
 
 
+@public
 def flow_growth_rate(process: AbstractProcess, t: Time, patch_volume: Time | int) -> Float[Array, ""]:
     r"""Growth rate of the patch model's uniform mode at x = 0 under the probability flow, per unit of t.
 
     Under VP $\tfrac12\beta(1 - 1/\sigma^2 + \alpha^2P/\sigma^4) = \tfrac12\beta\alpha^2(P - \sigma^2)/\sigma^4$:
     positive at every t for P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and
-    no further). Under EDM, whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. Raises
-    `ValueError` for P < 1 or t <= 0.
+    no further). Under EDM, whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. For any
+    process $\frac{\beta\alpha^2}{2\sigma^4}P - \sigma'/\sigma$. Raises `ValueError` for P < 1 or t <= 0.
     """
     require_positive("t", t)
     volume = require_volume(patch_volume)
-    alpha2, variance = process.alpha(t) ** 2, process.sigma(t) ** 2
-    excess = volume - 1 + alpha2 if isinstance(process, VP) else volume - variance / alpha2  # P - sigma^2 under both
-    return 0.5 * process.beta(t) * alpha2 * excess / variance**2
+    alpha2, variance, rate = process.alpha(t) ** 2, process.sigma(t) ** 2, process.beta(t)
+    share = 2 * process.damping(t) / rate
+    # How fast alpha^2 + sigma^2 grows, over beta: 0 under VP, where what is left is rounding and would be divided by
+    # alpha^2 below.
+    drift = 1 - share * (alpha2 + variance)
+    drift = jnp.where(jnp.abs(drift) < 16 * jnp.finfo(drift.dtype).eps, 0, drift)
+    excess = volume - 1 + share * alpha2 + jnp.where(drift == 0, 0, drift * (1 - variance / alpha2))
+    return 0.5 * rate * alpha2 / variance**2 * excess
 
 
+@public
 def dictionary_spectrum(
     dictionary: PatchDictionary, process: AbstractProcess, t: Time, shape: Sequence[int]
 ) -> Complex[Array, "..."]:

@@ -122,17 +122,35 @@ def test_without_a_crossing_there_is_no_time(estimate, value):
     assert np.all(np.isnan(point.interval))
 
 
+@pytest.mark.parametrize(
+    ("curve", "reason"), [(LOG_T, "only rises or falls"), (-LOG_T, "only rises or falls"), (0 * LOG_T, "flat")]
+)
+def test_a_curve_without_a_peak_has_no_critical_point_and_says_why(curve, reason):
+    point = sj.critical_point(TS, curve[None], key=jr.key(0), num_bootstrap=10)
+    assert np.all(np.isnan([point.location, point.peak, *point.interval]))
+    assert reason in point.reason
+
+
 @pytest.mark.parametrize(("slope", "end"), [(1.0, 0), (-1.0, -1)])
-def test_maximum_at_an_end_of_the_grid_is_reported_there(slope, end):
-    point = sj.critical_point(TS, (slope * LOG_T)[None], key=jr.key(0), num_bootstrap=10)
+def test_a_maximum_at_an_end_of_the_grid_is_flagged(slope, end):
+    curve = (slope * LOG_T).at[30].add(0.5)  # not monotone
+    point = sj.critical_point(TS, curve[None], key=jr.key(0), num_bootstrap=10)
     assert_close(point.location, TS[end])
     assert_close(point.peak, slope * LOG_T[end])
+    assert "edge" in point.reason
+
+
+def test_a_good_peak_and_a_missing_crossing_say_so():
+    assert sj.critical_point(TS, parabolas(TS, [1.0]), key=jr.key(0), num_bootstrap=10).reason == ""
+    assert "cross" in sj.zero_crossing(TS, jnp.ones((2, 61), FLOAT), key=jr.key(0), num_bootstrap=10).reason
 
 
 @pytest.mark.parametrize("ts", [TS[:2], TS[:3]])
 def test_short_grids_work(ts):
+    rates = jnp.arange(ts.size, dtype=FLOAT)[None] - 1
+    assert_close(sj.zero_crossing(ts, rates, key=jr.key(0), num_bootstrap=10).location, ts[1])
     point = sj.critical_point(ts, jnp.arange(ts.size, dtype=FLOAT)[None], key=jr.key(0), num_bootstrap=10)
-    assert_close(point.location, ts[-1])
+    assert np.isnan(point.location)
 
 
 def test_a_plateau_has_its_peak_on_itself():
@@ -204,7 +222,7 @@ def test_key_decides_the_interval_and_nothing_else(estimate, curves):
         (jnp.ones((2, 60), FLOAT), {}, r"shape \(trajectories, times = 61\), got \(2, 60\)"),
         (jnp.ones((61,), FLOAT), {}, r"shape \(trajectories, times = 61\), got \(61,\)"),
         (jnp.ones((0, 61), FLOAT), {}, r"got \(0, 61\)"),
-        (jnp.ones((2, 61), FLOAT).at[1, 3].set(np.nan), {}, "curves must be finite, got 1 NaN"),
+        (jnp.ones((2, 61), FLOAT).at[1, 3].set(np.nan), {}, "(lengths|rates) must be finite, got 1 NaN"),
         (jnp.ones((2, 61), FLOAT), {"confidence": 1.0}, "confidence must lie between 0 and 1, got 1.0"),
     ],
 )

@@ -48,7 +48,7 @@ def test_grids_decrease_strictly(grid):
         ((1.0, 0.0, 10), "0 < t_min < t_max, got t_min = 0"),
         ((1.0, 1.0, 10), "0 < t_min < t_max"),
         ((1.0, 2.0, 10), "0 < t_min < t_max, got t_min = 2.0 and t_max = 1.0"),
-        ((1.0, float("nan"), 10), "0 < t_min < t_max"),
+        ((1.0, float("nan"), 10), "t_min must be finite"),
         ((1.0, 0.1, 0), "num_steps must be at least 1, got 0"),
     ],
 )

@@ -146,13 +146,13 @@ def test_dtype_of_the_time_is_kept(name, dtype):
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, float("inf"), float("nan")])
 def test_rate_must_be_positive_and_finite(beta):
-    with pytest.raises(ValueError, match="beta must be positive and finite, got"):
+    with pytest.raises(ValueError, match="beta must be (positive|finite), got"):
         sj.VP(beta=beta)
 
 
 @pytest.mark.parametrize("arguments", [(0.0, 1.0), (1.0, -1.0), (1.0, 2.0, 0.0)])
 def test_linear_schedule_refuses_what_is_not_positive(arguments):
-    with pytest.raises(ValueError, match="must be positive and finite"):
+    with pytest.raises(ValueError, match="must be (positive|finite)"):
         sj.VP.linear(*arguments)
 
 
