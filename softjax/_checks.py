@@ -126,7 +126,9 @@ def instance(name: str, value: Any, wanted: tuple[type, ...]) -> Any:
 
 
 def function(name: str, value: Any) -> Any:
-    """Anything that can be called."""
+    """Anything that can be called, but for a class: an instance of it is meant."""
+    if isinstance(value, type):
+        raise ValueError(f"{name} must be a function, got the class {value.__name__} itself: give an instance.")
     require(callable(value), f"{name} must be a function, got {_shown(value)}.")
     return value
 

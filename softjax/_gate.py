@@ -168,11 +168,14 @@ def _last_resort(members: list[Any], options: list[str], classes: tuple[type, ..
 
 def state_method(method: Callable) -> Callable:
     """A field's method of the time and the state: both become real, and the field and the state equally precise."""
+    signature = inspect.signature(method)
+    second = list(signature.parameters)[2]
 
     @functools.wraps(method)
-    def gated(self: Any, t: Any, x: Any) -> Any:
+    def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _, t, x = signature.bind(self, *args, **kwargs).args
         t = _one_time(t)
-        state = x if isinstance(x, tuple) else checks.real("x", x)
+        state = checks.real("x", x) if second == "x" else x  # evidence is a pytree of the field's own
         field, state = checks.wider(self, state)
         return method(field, _like(t, state), state)
 
@@ -181,9 +184,11 @@ def state_method(method: Callable) -> Callable:
 
 def evidence_method(method: Callable) -> Callable:
     """A field's method of the state alone."""
+    signature = inspect.signature(method)
 
     @functools.wraps(method)
-    def gated(self: Any, x: Any) -> Any:
+    def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _, x = signature.bind(self, *args, **kwargs).args
         return method(*checks.wider(self, checks.real("x", x)))
 
     return gated
@@ -191,10 +196,12 @@ def evidence_method(method: Callable) -> Callable:
 
 def time_method(method: Callable) -> Callable:
     """A process's method of one number or of many: it becomes real, and as precise as the process."""
-    name = list(inspect.signature(method).parameters)[1]
+    signature = inspect.signature(method)
+    name = list(signature.parameters)[1]
 
     @functools.wraps(method)
-    def gated(self: Any, value: Any) -> Any:
+    def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _, value = signature.bind(self, *args, **kwargs).args
         value = checks.real(name, value, finite=name == "t")
         if name in ("t", "ratio"):
             checks.require_not_negative(name, value)

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import lineax as lx
+from equinox.internal import nondifferentiable_backward
 
 from softjax._checks import outputs
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
@@ -44,6 +45,12 @@ class Problem(eqx.Module):
 def observed(observe: Callable[[Array, Configuration], Any] | None, t: Array, x: Configuration) -> Any:
     """What a user's function keeps of a grid point, as arrays; None where there is no function."""
     return None if observe is None else outputs("observe", observe(t, x))
+
+
+_FORWARD_ONLY = (
+    "engine 'diffrax' differentiates in forward mode only (jax.jvp, jax.jacfwd); for jax.grad and jax.vjp take "
+    "engine='scan' with solver 'euler' or 'sea'."
+)
 
 
 def _scan(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Configuration, Any]:
@@ -93,7 +100,8 @@ def _diffrax(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Config
         throw=False,
     )
     assert solution.ys is not None
-    return solution.ys[0][0], solution.ys[1] if problem.observe is not None else None
+    path = (solution.ys[0][0], solution.ys[1] if problem.observe is not None else None)
+    return nondifferentiable_backward(path, msg=_FORWARD_ONLY)
 
 
 def _terms(problem: Problem, stepper: dfx.AbstractSolver, s: Times) -> Any:

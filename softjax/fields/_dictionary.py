@@ -46,6 +46,7 @@ class PatchDictionary(eqx.Module):
         self.log_prior = jnp.asarray(log_prior, self.patterns.dtype)
         known = concrete(patterns)
         if mirrors is not None:
+            require(isinstance(mirrors, (tuple, list)), f"mirrors must be a tuple, got {mirrors!r}.")
             mirrors = tuple(None if b is None else whole("each of mirrors", b) for b in mirrors)
             _require_mirrors(mirrors, shape[0], known)
         self.mirrors = _find_mirrors(known, shape[0]) if mirrors is None else mirrors

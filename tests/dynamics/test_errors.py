@@ -140,3 +140,13 @@ def test_inside_jit_nothing_is_raised():
     blow = Custom(f=lambda x: 1e4 * x**3, process=sj.VP())
     x = jax.jit(lambda key: sj.simulate(blow, sj.log_grid(3.0, 1e-3, 20), shape=(4, 4), key=key).x)(jr.key(0))
     assert not np.all(np.isfinite(x))
+
+
+def test_reverse_mode_through_diffrax_names_the_engine_that_can():
+    def end(x0, engine):
+        return jnp.sum(sj.simulate(FIELD, TS, key=jr.key(0), x0=x0, engine=engine).x)
+
+    x0 = jnp.ones((4, 4), FLOAT)
+    with pytest.raises(RuntimeError, match="engine='scan'"):
+        jax.grad(lambda x: end(x, "diffrax"))(x0)
+    assert jax.grad(lambda x: end(x, "scan"))(x0).shape == (4, 4)
