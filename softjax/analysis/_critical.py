@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import concrete, require, require_decreasing, require_positive
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_decreasing, require_positive
 from softjax._types import Array, Float, Int, PRNGKeyArray, Times
 
 REASONS = (

@@ -3,8 +3,7 @@ r"""Equilibrium correlation length from the low-frequency dispersion (Eqs. 22, 4
 import equinox as eqx
 import jax.numpy as jnp
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Array, Float
 
 

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Array, Float, PRNGKeyArray
 
 

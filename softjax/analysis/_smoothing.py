@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_decreasing
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_decreasing
 from softjax._linalg import matmul
 from softjax._types import Array, Float, Times
 

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import outputs, require
-from softjax._gate import public
+from softjax._checks import outputs, public, require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._simulate import Run, members_of, prepare
 from softjax.fields import AbstractField

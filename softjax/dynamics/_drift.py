@@ -1,6 +1,6 @@
 """Drifts in reverse time, that is, per unit decrease of t (theory.md section 1; Eq. 2)."""
 
-from softjax._gate import public
+from softjax._checks import public
 from softjax._types import Configuration, Time
 from softjax.fields import AbstractField
 

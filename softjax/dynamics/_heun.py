@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import concrete, require, require_not_negative
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_not_negative
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
 from softjax.dynamics._engines import observed

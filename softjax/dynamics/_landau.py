@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_decreasing, require_lattice, require_not_negative
-from softjax._gate import public
+from softjax._checks import public, require, require_decreasing, require_lattice, require_not_negative
 from softjax._types import Array, ArrayLike, Configuration, Float, PRNGKeyArray, Times
 from softjax.dynamics._engines import observed
 from softjax.dynamics._simulate import Observe, Trajectory, finished

@@ -15,6 +15,7 @@ import numpy as np
 
 from softjax._checks import (
     concrete,
+    public,
     require,
     require_decreasing,
     require_lattice,
@@ -22,7 +23,6 @@ from softjax._checks import (
     require_option,
     wider,
 )
-from softjax._gate import public
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.dynamics._engines import ENGINES, SOLVERS, Problem
 from softjax.fields import AbstractField

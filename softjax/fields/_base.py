@@ -9,7 +9,7 @@ from typing import Any
 
 import equinox as eqx
 
-from softjax._gate import evidence_method, gate_methods, hashed, state_method
+from softjax._checks import evidence_method, gate_methods, hashed, state_method
 from softjax._types import Configuration, Time
 from softjax.processes import AbstractProcess
 

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import concrete, require, require_finite, whole
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_finite, whole
 from softjax._types import Array, ArrayLike, Float, PRNGKeyArray
 
 

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_shape
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice, require_shape
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField

@@ -3,8 +3,7 @@ r"""Score of a stationary Gaussian field: linear, diagonal in Fourier space, exa
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_lattice, require_shape
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_lattice, require_shape
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess

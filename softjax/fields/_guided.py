@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, output_like, require, require_positive
-from softjax._gate import public
+from softjax._checks import concrete, output_like, public, require, require_positive
 from softjax._types import Array, ArrayLike, Configuration, Float, Time, Times
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_option, require_shape
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice, require_option, require_shape
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
 from softjax.fields._base import AbstractField

@@ -8,8 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import output_like, require
-from softjax._gate import public
+from softjax._checks import output_like, public, require
 from softjax._types import Array, Configuration, Int, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess

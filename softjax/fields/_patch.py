@@ -7,8 +7,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require, require_lattice
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import PatchDictionary

@@ -2,7 +2,7 @@ r"""A field in the variables of another process: the same data, another clock an
 
 import jax.numpy as jnp
 
-from softjax._gate import public
+from softjax._checks import public
 from softjax._types import Configuration, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess

@@ -4,8 +4,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Configuration
 from softjax.jacobian._linearise import Drift
 from softjax.observables import luminance

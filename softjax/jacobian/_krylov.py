@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._linalg import matmul
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, linearise, transpose

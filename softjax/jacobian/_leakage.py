@@ -4,8 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require_shape, wider
-from softjax._gate import public
+from softjax._checks import public, require_shape, wider
 from softjax._types import Array, Configuration, Float
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 from softjax.spectral import FourierModes

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from softjax._checks import output_like, require, require_positive, require_shape, wider
-from softjax._gate import public
+from softjax._checks import output_like, public, require, require_positive, require_shape, wider
 from softjax._types import Array, Configuration, Float
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 from softjax.spectral import FourierModes

@@ -6,8 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require_shape, wider
-from softjax._gate import public
+from softjax._checks import public, require_shape, wider
 from softjax._types import Configuration, Time
 from softjax.dynamics import reverse_drift
 from softjax.fields import AbstractEvidenceField, AbstractField

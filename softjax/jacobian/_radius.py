@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Array, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 

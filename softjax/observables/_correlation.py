@@ -5,8 +5,7 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice
 from softjax._types import Array, Configuration, Float
 from softjax.spectral import extended, radial_average
 

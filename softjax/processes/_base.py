@@ -15,8 +15,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete
-from softjax._gate import gate_methods, hashed, time_method
+from softjax._checks import concrete, gate_methods, hashed, time_method
 from softjax._types import Array, Time
 
 METHODS = (

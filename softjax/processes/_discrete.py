@@ -6,8 +6,7 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, real, require
-from softjax._gate import public
+from softjax._checks import concrete, public, real, require
 from softjax._types import Array, ArrayLike, Float, Time
 from softjax.processes._base import AbstractProcess
 from softjax.processes._schedules import AbstractSchedule

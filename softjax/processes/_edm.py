@@ -3,8 +3,7 @@ r"""The variance-exploding process of EDM, whose time is the noise level itself 
 import equinox as eqx
 import jax.numpy as jnp
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Array, Time
 from softjax.processes._base import AbstractProcess
 

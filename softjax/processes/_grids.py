@@ -3,8 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require
-from softjax._gate import public
+from softjax._checks import public, require
 from softjax._types import Array, Float
 
 

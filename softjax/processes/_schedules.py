@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, outputs, require, require_positive
-from softjax._gate import gate_methods, public, time_method
+from softjax._checks import concrete, gate_methods, outputs, public, require, require_positive, time_method
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Time
 

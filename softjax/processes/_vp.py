@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from softjax._gate import public
+from softjax._checks import public
 from softjax._types import Array, ArrayLike, Time
 from softjax.processes._base import AbstractProcess
 from softjax.processes._schedules import (

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require_lattice
-from softjax._gate import public
+from softjax._checks import public, require_lattice
 from softjax._types import Array, Configuration, Float
 
 

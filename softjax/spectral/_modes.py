@@ -11,8 +11,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice
 from softjax._types import Array, Float, Int
 from softjax.spectral._lattice import extended, integer_wavevectors, wavevector_lengths
 

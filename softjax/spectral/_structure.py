@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import require, require_lattice, require_not_negative
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice, require_not_negative
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.spectral._lattice import wavevector_lengths, wavevectors
 

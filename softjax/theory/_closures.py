@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require, require_lattice
-from softjax._gate import public
+from softjax._checks import public, require, require_lattice
 from softjax._linalg import matmul, tensordot
 from softjax._types import Array, Float
 from softjax.fields import PatchDictionary

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._gate import public
+from softjax._checks import public
 from softjax._types import Array, Float, Time
 from softjax.fields import PatchDictionary
 from softjax.processes import AbstractProcess

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require_decreasing, require_positive
-from softjax._gate import public
+from softjax._checks import concrete, public, require_decreasing, require_positive
 from softjax._types import Array, Float, Times
 from softjax.fields import PatchDictionary
 from softjax.processes import AbstractProcess

@@ -5,8 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import require_not_negative, require_positive
-from softjax._gate import public
+from softjax._checks import public, require_not_negative, require_positive
 from softjax._linalg import matmul
 from softjax._types import Array, Float, Time
 from softjax.dynamics import LandauCoefficients

@@ -10,8 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import require_decreasing, require_positive
-from softjax._gate import public
+from softjax._checks import public, require_decreasing, require_positive
 from softjax._types import Array, Float, Time, Times
 from softjax.processes import AbstractProcess
 from softjax.theory._spectra import linear_growth_rate

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_positive, require_shape
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_positive, require_shape
 from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields import EmpiricalField

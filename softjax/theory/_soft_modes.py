@@ -5,8 +5,7 @@ from typing import Literal
 import equinox as eqx
 import numpy as np
 
-from softjax._checks import concrete, require, require_finite, require_lattice
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_finite, require_lattice
 from softjax._types import Array, Complex, Float
 from softjax.spectral import integer_wavevectors
 

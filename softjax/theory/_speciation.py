@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require
-from softjax._gate import public
+from softjax._checks import concrete, public, require
 from softjax._types import Array, Float, Time
 from softjax.processes import AbstractProcess
 

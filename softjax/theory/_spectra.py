@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import concrete, require, require_lattice, require_positive
-from softjax._gate import public
+from softjax._checks import concrete, public, require, require_lattice, require_positive
 from softjax._linalg import tensordot
 from softjax._types import Array, Complex, Float, Time
 from softjax.fields import PatchDictionary

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 from jaxtyping import AbstractArray
 
-from softjax import _checks as checks
+from softjax._checks import _refuse as refuse
+from softjax._checks import _values as values
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -48,7 +49,7 @@ def public(function: Callable[_P, _R] | None = None, *, infinite: Sequence[str] 
                 given[name] = converters[name](name, value)
         if not mixed:
             arrays = {name: value for name, value in given.items() if isinstance(value, jax.Array)}
-            given |= checks.wider(arrays)[0]
+            given |= values.wider(arrays)[0]
         bound = inspect.BoundArguments(signature, given)  # pyright: ignore[reportArgumentType]
         return function(*bound.args, **bound.kwargs)
 
@@ -103,7 +104,7 @@ def _first_choices(members: list[Any], options: list[str], classes: tuple[type, 
 
 
 def _option(options: list[str], name: str, value: Any) -> Any:
-    checks.require_option(name, value, options)
+    refuse.require_option(name, value, options)
     return value
 
 
@@ -116,15 +117,15 @@ def _numbers(members: list[Any], finite: bool) -> Converter | None:
     arrays = [m for m in members if isinstance(m, type) and issubclass(m, AbstractArray)]
     kinds = {kind for m in arrays for kind in ("float", "complex", "int", "key") if _holds(m, kind)}
     if "key" in kinds:
-        return checks.one_key
+        return values.one_key
     if "complex" in kinds:
-        return checks.real_or_complex
+        return values.real_or_complex
     if "float" in kinds or jax.Array in members:
-        return lambda name, value: checks.real(name, value, finite)
+        return lambda name, value: values.real(name, value, finite)
     if "int" in kinds:
-        return checks.integers
+        return values.integers
     if float in members:
-        return lambda name, value: checks.number(name, value, finite)
+        return lambda name, value: values.number(name, value, finite)
     return _counts(members)
 
 
@@ -138,31 +139,31 @@ def _holds(member: Any, kind: str) -> bool:
 def _counts(members: list[Any]) -> Converter | None:
     sequence = any(get_origin(m) in (tuple, Sequence) for m in members)
     if sequence and int in members:
-        return lambda n, v: checks.lattice_shape(n, v) if np.ndim(v) else checks.whole(n, v)
+        return lambda n, v: values.lattice_shape(n, v) if np.ndim(v) else values.whole(n, v)
     if sequence:
         inner = [arg for m in members for arg in get_args(m)]
         if float in inner:
             return _pair
-        return checks.lattice_shape if int in inner else None
+        return values.lattice_shape if int in inner else None
     if int in members:
-        return checks.whole
-    return checks.flag if bool in members else None
+        return values.whole
+    return values.flag if bool in members else None
 
 
 def _pair(name: str, value: Any) -> tuple[float, ...]:
     """A tuple of numbers, such as the ends of a window."""
-    checks.require(np.ndim(value) == 1, f"{name} must be a pair of numbers, got {value!r}.")
-    return tuple(checks.number(name, part, finite=False) for part in value)
+    refuse.require(np.ndim(value) == 1, f"{name} must be a pair of numbers, got {value!r}.")
+    return tuple(values.number(name, part, finite=False) for part in value)
 
 
 def _last_resort(members: list[Any], options: list[str], classes: tuple[type, ...]) -> Converter:
     """The refusal, where nothing that was allowed fits."""
     if classes:
-        return lambda name, value: checks.instance(name, value, classes)
+        return lambda name, value: values.instance(name, value, classes)
     if options:
         return functools.partial(_option, options)
     if any(_is_function(member) for member in members):
-        return checks.function
+        return values.function
     return lambda name, value: value
 
 
@@ -175,8 +176,8 @@ def state_method(method: Callable) -> Callable:
     def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
         _, t, x = signature.bind(self, *args, **kwargs).args
         t = _one_time(t)
-        state = checks.real("x", x) if second == "x" else x  # evidence is a pytree of the field's own
-        field, state = checks.wider(self, state)
+        state = values.real("x", x) if second == "x" else x  # evidence is a pytree of the field's own
+        field, state = values.wider(self, state)
         return method(field, _like(t, state), state)
 
     return gated
@@ -189,7 +190,7 @@ def evidence_method(method: Callable) -> Callable:
     @functools.wraps(method)
     def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
         _, x = signature.bind(self, *args, **kwargs).args
-        return method(*checks.wider(self, checks.real("x", x)))
+        return method(*values.wider(self, values.real("x", x)))
 
     return gated
 
@@ -202,10 +203,10 @@ def time_method(method: Callable) -> Callable:
     @functools.wraps(method)
     def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
         _, value = signature.bind(self, *args, **kwargs).args
-        value = checks.real(name, value, finite=name == "t")
+        value = values.real(name, value, finite=name == "t")
         if name in ("t", "ratio"):
-            checks.require_not_negative(name, value)
-        process, value = checks.wider(self, value)
+            refuse.require_not_negative(name, value)
+        process, value = values.wider(self, value)
         result = method(process, value)
         if name == "t":
             _require_in_range(self, value, result)
@@ -215,8 +216,8 @@ def time_method(method: Callable) -> Callable:
 
 
 def _one_time(t: Any) -> jax.Array:
-    t = checks.real("t", t)
-    checks.require(t.shape == (), f"t must be one time, got shape {t.shape}. For many times use jax.vmap.")
+    t = values.real("t", t)
+    refuse.require(t.shape == (), f"t must be one time, got shape {t.shape}. For many times use jax.vmap.")
     return t
 
 
@@ -228,8 +229,8 @@ def _like(t: jax.Array, state: Any) -> jax.Array:
 
 def _require_in_range(process: Any, t: jax.Array, result: Any) -> None:
     """Refuse times at which the process is not defined, where it is known."""
-    value = checks.concrete(t)
-    found = None if value is None else checks.concrete(result)
+    value = refuse.concrete(t)
+    found = None if value is None else refuse.concrete(result)
     if found is not None and np.any(np.isnan(found)):
         raise ValueError(f"t = {np.max(value):g} lies outside the range of times of {type(process).__name__}.")
 

@@ -1,0 +1,31 @@
+"""What every public entry does with its arguments: numbers by `_values`, refusals by `_refuse`, all of it by `_gate`."""
+
+from softjax._checks._gate import evidence_method as evidence_method
+from softjax._checks._gate import gate_methods as gate_methods
+from softjax._checks._gate import hashed as hashed
+from softjax._checks._gate import public as public
+from softjax._checks._gate import state_method as state_method
+from softjax._checks._gate import time_method as time_method
+from softjax._checks._refuse import concrete as concrete
+from softjax._checks._refuse import require as require
+from softjax._checks._refuse import require_decreasing as require_decreasing
+from softjax._checks._refuse import require_finite as require_finite
+from softjax._checks._refuse import require_lattice as require_lattice
+from softjax._checks._refuse import require_not_nan as require_not_nan
+from softjax._checks._refuse import require_not_negative as require_not_negative
+from softjax._checks._refuse import require_option as require_option
+from softjax._checks._refuse import require_positive as require_positive
+from softjax._checks._refuse import require_shape as require_shape
+from softjax._checks._values import flag as flag
+from softjax._checks._values import function as function
+from softjax._checks._values import instance as instance
+from softjax._checks._values import integers as integers
+from softjax._checks._values import lattice_shape as lattice_shape
+from softjax._checks._values import number as number
+from softjax._checks._values import one_key as one_key
+from softjax._checks._values import output_like as output_like
+from softjax._checks._values import outputs as outputs
+from softjax._checks._values import real as real
+from softjax._checks._values import real_or_complex as real_or_complex
+from softjax._checks._values import whole as whole
+from softjax._checks._values import wider as wider
