@@ -8,7 +8,8 @@ from flax import nnx
 
 from softjax._checks import require, require_shape
 from softjax._types import Array, Configuration, Float
-from softjax.networks.unet import GroupNorm
+from softjax.networks._bounds import MAX_CLASSES, MAX_SIZE, normalise_counts
+from softjax.networks.unet import GROUP_SIZE, GroupNorm
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,13 @@ class ClassifierConfig:
     """Side of the images (pixels)."""
     widths: tuple[int, ...] = (32, 64, 128)
     """Channels of each resolution, multiples of 8, finest first; each further one halves both sides."""
+
+    def __post_init__(self) -> None:
+        """Refuses sizes that no network can have."""
+        normalise_counts(self, {"num_classes": MAX_CLASSES, "side": MAX_SIZE, "widths": MAX_SIZE})
+        require(self.side >= 1, f"side must be at least 1, got {self.side}.")
+        groups = all(width >= GROUP_SIZE and width % GROUP_SIZE == 0 for width in self.widths)
+        require(groups, f"widths must be multiples of {GROUP_SIZE}, got {self.widths}.")
 
 
 class Classifier(nnx.Module):

@@ -14,6 +14,14 @@ from flax import nnx
 
 from softjax._checks import require, require_lattice, require_option
 from softjax._types import Array, Configuration, Float
+from softjax.networks._bounds import (
+    MAX_BLOCKS,
+    MAX_CLASSES,
+    MAX_SIZE,
+    normalise_counts,
+    require_flag,
+    require_numbers,
+)
 from softjax.networks._resize import cubic_matrix
 
 _LAYERS = {"linear": 1, "linear4": 4}  # blocks whose class tokens the head sees
@@ -50,6 +58,11 @@ class DINOv2Config:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         require_option("head", self.head, _LAYERS)
+        largest = {"depth": MAX_BLOCKS, "num_classes": MAX_CLASSES, "mlp_ratio": MAX_BLOCKS}
+        others = ("width", "num_heads", "patch_size", "num_registers", "table_size")
+        normalise_counts(self, largest | dict.fromkeys(others, MAX_SIZE))
+        require_numbers(self, "pos_offset")
+        require_flag(self, "pos_antialias")
         names = ("width", "depth", "num_heads", "patch_size", "mlp_ratio", "table_size")
         sizes = {name: getattr(self, name) for name in names}
         require(all(size >= 1 for size in sizes.values()), f"sizes must be at least 1, got {sizes}.")

@@ -23,6 +23,13 @@ from flax import nnx
 
 from softjax._checks import concrete, require, require_option, require_shape
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time
+from softjax.networks._bounds import (
+    MAX_BLOCKS,
+    MAX_CLASSES,
+    MAX_SIZE,
+    normalise_counts,
+    require_numbers,
+)
 from softjax.networks._edm2_layers import (
     MPConv,
     MPFourier,
@@ -93,7 +100,9 @@ class EDM2Config:
 
     def __post_init__(self) -> None:
         """Refuses what no network can have."""
-        require_option("compute_dtype", str(self.compute_dtype), ("None", "float16", "bfloat16"))
+        if self.compute_dtype is not None:
+            require_option("compute_dtype", self.compute_dtype, ("float16", "bfloat16"))
+        self._require_types()
         optional = (self.channel_mult_noise, self.channel_mult_emb)
         sizes = (self.img_resolution, self.img_channels, self.model_channels, self.num_blocks)
         sizes += (self.channels_per_head, self.logvar_channels, *self.channel_mult)
@@ -114,6 +123,26 @@ class EDM2Config:
             len(taps) >= 2 and len(taps) % 2 == 0 and sum(taps) != 0,
             f"resample_filter must have an even number of taps and a sum that is not zero, got {taps}.",
         )
+        self._require_whole_heads()
+
+    def _require_types(self) -> None:
+        """Refuses what is no number, or larger than in any network."""
+        sizes = ("img_resolution", "img_channels", "model_channels", "attn_resolutions", "channels_per_head")
+        largest = dict.fromkeys((*sizes, "logvar_channels"), MAX_SIZE)
+        largest |= dict.fromkeys(("channel_mult", "channel_mult_noise", "channel_mult_emb", "num_blocks"), MAX_BLOCKS)
+        normalise_counts(self, largest | {"label_dim": MAX_CLASSES})
+        balances = ("label_balance", "concat_balance", "res_balance", "attn_balance")
+        require_numbers(self, *balances, "clip_act", "resample_filter", "sigma_data", "dropout")
+
+    def _require_whole_heads(self) -> None:
+        """Refuses heads that can't share the channels of a level with attention; the coarsest always has it."""
+        attends = [side in self.attn_resolutions for side in self.resolutions[:-1]]
+        for width, attention in zip(self.widths, [*attends, True], strict=True):
+            heads = width // self.channels_per_head if attention else 0
+            require(
+                heads == 0 or width % heads == 0,
+                f"{width} channels cannot be divided among {heads} heads: change channels_per_head.",
+            )
 
     @classmethod
     def preset(cls, size: str, **changes: Any) -> "EDM2Config":
@@ -196,7 +225,7 @@ class EDM2(nnx.Module):
 
         `label` is a class, weights of the classes, shape (label_dim,), or None, which a conditional network takes for
         no class at all. `key` switches on the dropout of training. Raises `ValueError` for images and labels that do
-        not fit the network.
+        not fit the network. A class out of range that is traced, and so can't be looked at, makes the image NaN.
         """
         image = x[..., None] if self.config.img_channels == 1 and x.ndim == 2 else x
         sigma, sigma_data = jnp.asarray(t, x.dtype), self.config.sigma_data
@@ -258,7 +287,11 @@ class EDM2(nnx.Module):
         )
 
     def _label_weights(self, label: Label, dtype: jnp.dtype) -> Float[Array, " classes"]:
-        """Weights of the classes at unit magnitude for one class."""
+        """Weights of the classes at unit magnitude for one class.
+
+        A class out of range is refused where it is known. Where it is traced, its weights are NaN: zeros would be those
+        of no label, and the network would silently answer another question.
+        """
         classes = self.config.label_dim
         if label is None:
             return jnp.zeros(classes, dtype)
@@ -266,7 +299,8 @@ class EDM2(nnx.Module):
         if jnp.issubdtype(label.dtype, jnp.integer):
             require_shape("an integer label", label.shape, ())
             require(known is None or 0 <= int(known) < classes, f"labels run from 0 to {classes - 1}, got {known}.")
-            return jax.nn.one_hot(label, classes, dtype=dtype) * math.sqrt(classes)
+            weights = jax.nn.one_hot(label, classes, dtype=dtype) * math.sqrt(classes)
+            return jnp.where((label >= 0) & (label < classes), weights, jnp.nan)
         require_shape("a label of weights", label.shape, (classes,))
         return label.astype(dtype) * math.sqrt(classes)
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from softjax._checks import require, require_option
+from softjax._checks import concrete, require, require_option
 from softjax._types import Array, Configuration, Float, Int, Time
+from softjax.networks._bounds import MAX_BLOCKS, MAX_CLASSES, MAX_SIZE, normalise_counts
 
-_GROUP_SIZE = 8  # channels of a normalisation group
+GROUP_SIZE = 8  # channels of a normalisation group
 _FREQUENCY_RANGE = (0.25, 16.0)  # of the time embedding, in radians per e-fold of t
 
 
@@ -42,9 +43,11 @@ class UNetConfig:
     def __post_init__(self) -> None:
         """Refuses sizes that no network can have."""
         require_option("padding", self.padding, ("zeros", "circular"))
+        largest = dict.fromkeys(("channels", "widths", "embedding_size"), MAX_SIZE) | {"num_classes": MAX_CLASSES}
+        normalise_counts(self, largest | dict.fromkeys(("num_blocks", "num_middle_blocks"), MAX_BLOCKS))
         require(
-            len(self.widths) >= 1 and all(w >= _GROUP_SIZE and w % _GROUP_SIZE == 0 for w in self.widths),
-            f"widths must be multiples of {_GROUP_SIZE}, one per resolution; got {self.widths}.",
+            len(self.widths) >= 1 and all(w >= GROUP_SIZE and w % GROUP_SIZE == 0 for w in self.widths),
+            f"widths must be multiples of {GROUP_SIZE}, one per resolution; got {self.widths}.",
         )
         counts = {name: getattr(self, name) for name in ("channels", "num_blocks", "embedding_size")}
         require(all(count >= 1 for count in counts.values()), f"sizes must be at least 1, got {counts}.")
@@ -135,10 +138,19 @@ class TimeEmbedding(nnx.Module):
         features = jnp.concatenate([jnp.sin(angles), jnp.cos(angles)])
         embedding = self.second(jax.nn.silu(self.first(features)))
         if self.labels is not None:
-            embedding = embedding + self.labels(jnp.asarray(self.num_classes if label is None else label))
+            embedding = embedding + self._label_vector(self.labels, label)
         else:
             require(label is None, f"this network takes no labels, got {label}.")
         return jax.nn.silu(embedding)
+
+    def _label_vector(self, labels: nnx.Embed, label: Int[Array, ""] | int | None) -> Float[Array, " size"]:
+        """Refuses a label out of range; where it is traced, the vector is NaN."""
+        if label is None:
+            return labels(jnp.asarray(self.num_classes))
+        known, label = concrete(label), jnp.asarray(label)
+        inside = known is None or bool(np.all((known >= 0) & (known <= self.num_classes)))
+        require(inside, f"labels run from 0 to {self.num_classes - 1}, or {self.num_classes} for none; got {known}.")
+        return jnp.where((label >= 0) & (label <= self.num_classes), labels(label), jnp.nan)
 
 
 class ResidualBlock(nnx.Module):
@@ -167,7 +179,7 @@ class GroupNorm(nnx.Module):
 
     def __call__(self, x: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
         """As one multiplication and one addition per pixel: the statistics are per channel first."""
-        groups = (x.shape[-1] // _GROUP_SIZE, _GROUP_SIZE)
+        groups = (x.shape[-1] // GROUP_SIZE, GROUP_SIZE)
         mean = jnp.mean(x, axis=(0, 1)).reshape(groups).mean(1, keepdims=True)
         square = jnp.mean(x * x, axis=(0, 1)).reshape(groups).mean(1, keepdims=True)
         scale = (jax.lax.rsqrt(square - mean * mean + 1e-5) * self.scale[...].reshape(groups)).reshape(-1)

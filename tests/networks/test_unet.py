@@ -228,3 +228,22 @@ def test_vmap_is_a_loop():
     batched = jax.jit(jax.vmap(network))(ts, xs, labels)
     for t, x, label, result in zip(ts, xs, labels, batched, strict=True):
         assert_close(result, predict(network, t, x, label), loosen=16)
+
+
+def test_labels_out_of_range_are_refused_or_nan():
+    network = UNet(UNetConfig(widths=(8,), embedding_size=8, num_classes=2), rngs=nnx.Rngs(0))
+
+    def embed(label):
+        return network.embedding(jnp.asarray(0.5, FLOAT), label)
+
+    for label in (-1, 3, jnp.asarray(-1)):
+        with pytest.raises(ValueError, match="labels run from 0 to 1, or 2 for none; got"):
+            embed(label)
+        assert np.all(np.isnan(jax.jit(embed)(jnp.asarray(label))))
+    np.testing.assert_allclose(jax.jit(embed)(2), embed(None), rtol=1e-5)
+
+
+def test_counts_are_any_integers_and_become_pythons(without_type_checks):
+    given: dict[str, Any] = {"widths": (np.int64(8),), "num_blocks": np.int32(2)}
+    config = UNetConfig(**given)
+    assert [type(count) for count in (*config.widths, config.num_blocks)] == [int, int]
