@@ -126,11 +126,25 @@ class Convert:
     """Turns a torch checkpoint of EDM2 or DINOv2 into a network's folder, without torch, without running its code."""
 
     source: tyro.conf.Positional[Path]
-    """A published EDM2 pickle, or a state dict (torch's zip format or safetensors)."""
+    """A published EDM2 pickle, or a state dict (torch's zip format or safetensors, whole or in parts)."""
     out: tyro.conf.Positional[Path]
     """The folder to write; new, empty, or holding this same conversion."""
     head: Path | None = None
     """File of DINOv2's linear head, where that is stored apart."""
+    key: str | None = None
+    """Which state dict of a torch file to take, such as ema, where it holds several; below several keys, with dots."""
+    prefix: str | None = None
+    """Take only the tensors whose names begin with this, such as ema. where there are several networks."""
+    channels_per_head: int | None = None
+    """Channels of an attention head of EDM2, which a bare state dict doesn't say; 64 if not given."""
+    num_heads: int | None = None
+    """Attention heads of DINOv2; by default heads are 64 wide."""
+
+    @property
+    def options(self) -> dict[str, int]:
+        """What was given of the network's options, as `softjax.convert.convert` takes them."""
+        given = {"channels_per_head": self.channels_per_head, "num_heads": self.num_heads}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 @dataclass(frozen=True)

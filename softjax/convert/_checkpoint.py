@@ -18,7 +18,7 @@ class Checkpoint:
     layout: str
     """The kind of file: "EDM2 pickle", "torch zip" or "safetensors"."""
     tensors: Mapping[str, np.ndarray]
-    """In the precision of the file; read-only views of it where the format allows that."""
+    """By name without `prefix`, in the precision of the file; read-only views of it where the format allows that."""
     class_name: str | None = None
     """Class of the network, where the file names it."""
     options: dict[str, Any] = field(default_factory=dict)
@@ -26,6 +26,10 @@ class Checkpoint:
     encoder: dict[str, Any] | None = None
     """What stands between pixels and the network's images, where the file says: `class_name`, and for latents
     `vae_name`, `scale` and `bias`."""
+    key: str = ""
+    """Path of the state dict in the file: "" for the whole file, else its keys, joined by dots."""
+    prefix: str = ""
+    """What all names begin with in the file."""
 
 
 def map_file(path: Path | str) -> memoryview:
@@ -39,7 +43,10 @@ def map_file(path: Path | str) -> memoryview:
 
 
 def recognise(path: Path | str) -> str:
-    """The kind of file, from its first bytes: a `Checkpoint.layout`. Raises `CheckpointError` saying what it is."""
+    """The kind of file, from its first bytes: a `Checkpoint.layout`, or "index of shards".
+
+    Raises `CheckpointError` saying what it is otherwise.
+    """
     with map_file(path) as data:
         head, size = bytes(data[:64]), len(data)
     if head.startswith((b"\x80\x04", b"\x80\x05")):
@@ -48,9 +55,11 @@ def recognise(path: Path | str) -> str:
         return "torch zip"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return "safetensors"
+    if head.lstrip().startswith(b"{") and str(path).endswith(".json"):
+        return "index of shards"
     raise CheckpointError(
         f"{path} ({size} bytes) is {_guess(head)}. Wanted: an EDM2 network pickle (.pkl), a torch state_dict in zip "
-        "format (.pth, .pt) or a safetensors file. If it was downloaded, get it again."
+        "format (.pth, .pt), a safetensors file or, for several, their index.json. If it was downloaded, get it again."
     )
 
 

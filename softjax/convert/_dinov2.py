@@ -28,6 +28,14 @@ _POSITIONS = r"pos_embed|embeddings\.position_embeddings"
 _HEAD = r"(?:head|classifier)"
 _BLOCK = r"(?:blocks|encoder\.layer)\.(\d+)\."
 _PATCHES = r"(?:patch_embed\.proj|embeddings\.patch_embeddings\.projection)"
+_FIRST_LAYER = rf"{_BLOCK}mlp\.fc1\.weight"
+_WANTED = {
+    _CLASS_TOKEN: "cls_token or embeddings.cls_token",
+    _POSITIONS: "pos_embed or embeddings.position_embeddings",
+    rf"{_PATCHES}\.weight": "patch_embed.proj.weight or embeddings.patch_embeddings.projection.weight",
+    _FIRST_LAYER: "blocks.0.mlp.fc1.weight or encoder.layer.0.mlp.fc1.weight",
+}
+"""What the patterns of tensors that every backbone has stand for."""
 
 RULES = (
     Rule(_CLASS_TOKEN, "class_token", np.ravel),
@@ -90,7 +98,9 @@ def _config(tensors: Mapping[str, np.ndarray], num_heads: int | None) -> DINOv2C
         raise CheckpointError(f"{gated[0]}: networks with SwiGLU perceptrons (vitg14) are not built here; take vitl14.")
     width = _shape(tensors, _CLASS_TOKEN, 3)[-1]
     if num_heads is None and width % 64 != 0:
-        raise CheckpointError(f"tokens are {width} wide, not in heads of 64: give num_heads.")
+        raise CheckpointError(
+            f"tokens are {width} wide, not in heads of 64: give num_heads, as an option or as --num-heads."
+        )
     registers = _shape(tensors, _REGISTERS, 3, (1, 0, width))[1]
     num_classes, inputs = _shape(tensors, rf"{_HEAD}\.weight", 2, (0, 2 * width))
     if inputs not in (2 * width, 5 * width):
@@ -104,7 +114,7 @@ def _config(tensors: Mapping[str, np.ndarray], num_heads: int | None) -> DINOv2C
             depth=len({match[1] for name in tensors if (match := re.match(_BLOCK, name))}),
             num_heads=num_heads or width // 64,
             patch_size=_shape(tensors, rf"{_PATCHES}\.weight", 4)[-1],
-            mlp_ratio=_shape(tensors, rf"{_BLOCK}mlp\.fc1\.weight", 2)[0] // width,
+            mlp_ratio=_shape(tensors, _FIRST_LAYER, 2)[0] // width,
             num_registers=registers,
             table_size=math.isqrt(_shape(tensors, _POSITIONS, 3)[1] - 1),
             pos_offset=0.1 if "pos_embed" in tensors and not registers else 0.0,
@@ -128,4 +138,5 @@ def _shape(
         raise CheckpointError(f"{name} must have {ndim} dimensions, none of them empty; got shape {shape}.")
     if default is not None:
         return default
-    raise CheckpointError(f"no tensor is named {pattern}: this is no DINOv2 backbone, original or Hugging Face's.")
+    wanted = _WANTED.get(pattern, "as it must be")
+    raise CheckpointError(f"no tensor is named {wanted}: this is no DINOv2 backbone, original or Hugging Face's.")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from softjax.convert._parameters import CheckpointError, with_parameters
+from softjax.convert._parameters import CheckpointError, short, with_parameters
 from softjax.convert._rules import Rule, conv_kernel, convert_tensors, identity, linear_kernel, parameter_shapes
 from softjax.networks import EDM2, EDM2Config
 
@@ -29,7 +29,7 @@ def edm2_config(arguments: Mapping[str, Any]) -> EDM2Config:
     argument that is unknown, missing, or not the kind of value it must be.
     """
     known = {field.name for field in fields(EDM2Config)} - {"compute_dtype"} | {"use_fp16"}
-    problems = [f"{name} is no argument of EDM2" for name in arguments if name not in known]
+    problems = [f"{short(name)[1:-1]} is no argument of EDM2" for name in arguments if name not in known]
     problems += [f"{name} is missing" for name in _REQUIRED if name not in arguments]
     values = {}
     for name in arguments.keys() & known - {"use_fp16"}:
@@ -38,7 +38,7 @@ def edm2_config(arguments: Mapping[str, Any]) -> EDM2Config:
         except ValueError as error:
             problems.append(str(error))
     if not isinstance(arguments.get("use_fp16", False), bool):
-        problems.append(f"use_fp16 must be true or false, got {arguments['use_fp16']!r}")
+        problems.append(f"use_fp16 must be true or false, got {short(arguments['use_fp16'])}")
     if problems:
         raise CheckpointError(f"this is no configuration of EDM2: {'; '.join(sorted(problems))}.")
     try:
@@ -122,7 +122,7 @@ def _argument(name: str, value: Any) -> Any:
         return None
     if name in _LISTS:
         if not isinstance(value, list | tuple) or len(value) > _LONGEST_LIST:
-            raise ValueError(f"{name} must be a list of at most {_LONGEST_LIST} numbers, got {value!r}")
+            raise ValueError(f"{name} must be a list of at most {_LONGEST_LIST} numbers, got {short(value)}")
         return tuple(_single(name, entry) for entry in value)
     return _single(name, value)
 
@@ -130,8 +130,8 @@ def _argument(name: str, value: Any) -> Any:
 def _single(name: str, value: Any) -> int | float:
     if name in _COUNTS:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _COUNTS[name]:
-            raise ValueError(f"{name} must be a whole number, or several, up to {_COUNTS[name]}; got {value!r}")
+            raise ValueError(f"{name} must be a whole number, or several, up to {_COUNTS[name]}; got {short(value)}")
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{name} must be a finite number, or several; got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
+        raise ValueError(f"{name} must be a finite number, or several; got {short(value)}")
     return float(value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from softjax.convert._parameters import CheckpointError
+from softjax.convert._parameters import CheckpointError, short
 from softjax.networks import EDM2Config
 
 Shape = tuple[int, ...]
@@ -80,8 +80,14 @@ def infer_edm2_arguments(shapes: Mapping[str, Shape]) -> dict[str, Any]:
             "num_blocks": sum(name.startswith(blocks[0][:-1]) and name.endswith("emb_gain") for name in shapes),
             "attn_resolutions": [side for side, attention in zip(sides, attends, strict=True) if attention],
         }
-    except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"these are not the tensors of an EDM2 network: {error!r:.200}.") from error
+    except KeyError as error:
+        raise CheckpointError(
+            f"these are not the tensors of an EDM2 network: {short(error.args[0])} is missing."
+        ) from error
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            "these are not the tensors of an EDM2 network: names or shapes are not as there."
+        ) from error
 
 
 def _encoder_and_decoder(config: EDM2Config) -> dict[str, Module]:

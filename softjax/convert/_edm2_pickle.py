@@ -32,14 +32,17 @@ _MODULE_DICT = Global("torch.nn.modules.container", "ModuleDict")
 _FROM_BYTES = Global("torch.storage", "_load_from_bytes")
 _NDARRAY, _DTYPE = Global("numpy", "ndarray"), Global("numpy", "dtype")
 _ARRAYS = {Global(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
+_BUFFERS = {Global(f"numpy.{core}.numeric", "_frombuffer") for core in ("core", "_core")}
+"""How NumPy writes arrays in protocols up to 4, and in protocol 5."""
 
 _OUTER = Dialect(
     protocols=frozenset({4, 5}),
     opcodes=OPCODES - {"BINPUT", "LONG_BINPUT"}
     | frozenset({"FRAME", "SHORT_BINUNICODE", "BINUNICODE8", "MEMOIZE", "STACK_GLOBAL", "EMPTY_SET", "ADDITEMS"})
-    | frozenset({"BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "NEWOBJ", "REDUCE", "BUILD"}),
+    | frozenset({"BINFLOAT", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"})
+    | frozenset({"NEWOBJ", "REDUCE", "BUILD"}),
     names=frozenset({_EASY_DICT, _PERSISTENT, ORDERED_DICT, _MODULE_DICT, PARAMETER, TENSOR, _FROM_BYTES})
-    | frozenset({_NDARRAY, _DTYPE} | _ARRAYS),
+    | frozenset({_NDARRAY, _DTYPE} | _ARRAYS | _BUFFERS),
     mappings=frozenset({_EASY_DICT, ORDERED_DICT}),
     stateful=frozenset({_MODULE_DICT, _DTYPE} | _ARRAYS),
 )
@@ -196,17 +199,31 @@ def _encoder(class_name: str, state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_vector(value: Any, where: str) -> list[float]:
     """A short one-dimensional NumPy array of floats."""
-    made = isinstance(value, Call) and value.function in _ARRAYS and isinstance(value.state, tuple)
-    _require(made and len(value.state) == 5, f"{where} is {kind(value)}, wanted an array")
-    version, shape, dtype, fortran, data = value.state
+    shape, dtype, data = _array_parts(value, where)
     codes = {("f4", False, True): "f4", ("f8", False, True): "f8"}
     code = codes.get(dtype.arguments) if is_call(dtype, _DTYPE) and _is_flat(dtype.arguments) else None
     little = code is not None and isinstance(dtype.state, tuple) and dtype.state[:2] == (3, "<")
     _require(little, f"{where} has no little-endian float type")
     fits = type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and 0 < shape[0] <= _MAX_LIST
-    fits = fits and version == 1 and fortran is False and isinstance(data, memoryview)
-    _require(fits and len(data) == shape[0] * np.dtype(code).itemsize, f"{where} is no vector of the size it claims")
+    _require(
+        fits and isinstance(data, memoryview) and len(data) == shape[0] * np.dtype(code).itemsize,
+        f"{where} is no vector of the size it claims",
+    )
     return [float(number) for number in np.frombuffer(data, f"<{code}")]
+
+
+def _array_parts(value: Any, where: str) -> tuple[Any, Any, Any]:
+    """Shape, number type and bytes of a NumPy array, in either way of writing one."""
+    if isinstance(value, Call) and value.function in _BUFFERS and value.state is None and len(value.arguments) == 4:
+        data, dtype, shape, order = value.arguments
+        _require(order in ("C", "F"), f"{where} has elements in the order {kind(order)}")
+        return shape, dtype, data
+    made = isinstance(value, Call) and value.function in _ARRAYS and isinstance(value.state, tuple)
+    _require(made and len(value.state or ()) == 5, f"{where} is {kind(value)}, wanted an array")
+    state: Any = value.state
+    version, shape, dtype, fortran, data = state
+    _require(version == 1 and fortran is False, f"{where} is an array of another version or order")
+    return shape, dtype, data
 
 
 def _mapping(value: Any, where: str) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The parameters of a network by name, as NumPy arrays: what files hold and converters fill."""
 
-from collections.abc import Callable, Mapping
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,6 +12,22 @@ import numpy as np
 
 class CheckpointError(ValueError):
     """A file that is not the checkpoint it should be: damaged, refused, or of another network."""
+
+
+def short(value: Any) -> str:
+    """A value as a message shows it: long numbers, texts and lists are cut."""
+    return _SHORT.repr(value)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Puts the name of a file in front of each `CheckpointError` that does not begin with it."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise CheckpointError(f"{path}: {error}") from error
 
 
 def parameter_names(network: Any) -> list[str]:
@@ -52,3 +71,19 @@ def _segment(key: Any) -> str:
         if hasattr(key, attribute):
             return str(getattr(key, attribute))
     return str(key)
+
+
+class _Short(reprlib.Repr):
+    """Cuts what is long, at any depth."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 2, 60, 60
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = 8
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Numbers of many digits by their size."""
+        return repr(x) if abs(x) < 10**20 else f"<an integer of {x.bit_length()} bits>"
+
+
+_SHORT = _Short()

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from softjax.convert._parameters import CheckpointError
+from softjax.convert._parameters import CheckpointError, short
 
 MAX_OPCODES, MAX_DEPTH, MAX_TEXT = 300_000, 100, 2**24
 """A published file has 30 000 opcodes, 30 levels and some 50 kB of text; beyond these bounds a file is refused."""
 
 _MAX_NAME = 200
 _NAMES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
+_SINCE = {"BYTEARRAY8": 5}
+"""The first protocol that has an opcode, where a dialect also knows older ones."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Call:
 
     function: Global
     arguments: tuple
-    entries: dict[str, Any] = field(default_factory=dict)
+    entries: dict[Any, Any] = field(default_factory=dict)
     state: Any = None
 
 
@@ -59,13 +61,16 @@ class Dialect:
     """Those whose results take entries."""
     stateful: frozenset[Global] = frozenset()
     """Those whose results take a state, once."""
+    keys: tuple[type, ...] = (str,)
+    """Types of the keys of dicts."""
 
 
 def read_pickle(data: memoryview, start: int, dialect: Dialect) -> tuple[Any, int]:
     """The value of the pickle at byte `start`, and where it ends.
 
     The result has no cycles and is at most `MAX_DEPTH` deep, but values may be shared. It holds None, bool, int, float,
-    str, memoryview, tuple, list, set, dict (keys are str) and the records of this module. Raises `CheckpointError`.
+    str, memoryview, tuple, list, set, dict (keys are `Dialect.keys`) and the records of this module. Raises
+    `CheckpointError`.
     """
     machine = _Machine(data, start, dialect)
     try:
@@ -76,7 +81,7 @@ def read_pickle(data: memoryview, start: int, dialect: Dialect) -> tuple[Any, in
     return value, machine.at
 
 
-def as_mapping(value: Any) -> dict[str, Any] | None:
+def as_mapping(value: Any) -> dict[Any, Any] | None:
     """The entries of a dict, or of a call without arguments that makes one; None for everything else."""
     if isinstance(value, dict):
         return value
@@ -94,9 +99,8 @@ def kind(value: Any) -> str:
     """What to call a value in a message; never its contents, which may be long."""
     if isinstance(value, Call):
         return f"a {value.function}"
-    if value is None or isinstance(value, (bool, int, float)):
-        return str(value)
-    return repr(value[:60]) if isinstance(value, str) else f"a {type(value).__name__}"
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return short(value) if plain else f"a {type(value).__name__}"
 
 
 class _Machine:
@@ -108,6 +112,7 @@ class _Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
         self.text = 0
+        self.version = 0
 
     def run(self) -> Any:
         for _ in range(MAX_OPCODES):
@@ -117,7 +122,7 @@ class _Machine:
                 value = self.pop()
                 self.require(not self.stack and not self.marks, "values are left over")
                 return value
-            if name not in self.dialect.opcodes:
+            if name not in self.dialect.opcodes or self.version < _SINCE.get(name, 0):
                 raise CheckpointError(f"the pickle is refused: opcode {name} at byte {place} is not of this format.")
             _STEPS[name](self)
         raise CheckpointError(f"the pickle is refused: it has more than {MAX_OPCODES} opcodes.")
@@ -154,7 +159,7 @@ class _Machine:
         self.stack = []
 
     def protocol(self) -> None:
-        version = self.number("<B")
+        self.version = version = self.number("<B")
         if version not in self.dialect.protocols:
             wanted = " or ".join(map(str, sorted(self.dialect.protocols)))
             raise CheckpointError(f"the pickle has protocol {version}, this format has {wanted}.")
@@ -214,7 +219,7 @@ class _Machine:
             raise CheckpointError(f"the pickle is refused: it sets entries of {kind(target)}.")
         self.require(len(values) % 2 == 0, "a key has no value")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            if not isinstance(key, str) or key in target:
+            if type(key) not in self.dialect.keys or key in target:
                 raise CheckpointError(f"the pickle is refused: the key {kind(key)} is no text, or is there twice.")
             target[key] = value
 
@@ -264,6 +269,7 @@ _STEPS: dict[str, Callable[[_Machine], None]] = {
     "SHORT_BINBYTES": lambda m: m.stack.append(m.take(m.number("<B"))),
     "BINBYTES": lambda m: m.stack.append(m.take(m.number("<I"))),
     "BINBYTES8": lambda m: m.stack.append(m.take(m.number("<Q"))),
+    "BYTEARRAY8": lambda m: m.stack.append(m.take(m.number("<Q"))),
     "EMPTY_TUPLE": lambda m: m.pack(0),
     "TUPLE1": lambda m: m.pack(1),
     "TUPLE2": lambda m: m.pack(2),

@@ -17,6 +17,8 @@ import numpy as np
 
 from softjax.convert._parameters import CheckpointError, parameter_names
 
+_SHOWN = 40  # problems
+
 
 def identity(tensor: np.ndarray) -> np.ndarray:
     """The same tensor."""
@@ -81,7 +83,8 @@ def convert_tensors(
             problems += [problem] if problem else []
     problems += [f"{path}: no tensor of the checkpoint fills it" for path in target if path not in sources]
     if problems:
-        lines = "".join(f"\n  {problem}" for problem in problems)
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        lines = "".join(f"\n  {problem}" for problem in [*problems[:_SHOWN], *more])
         raise CheckpointError(f"the checkpoint does not fit the network, {len(problems)} problems:{lines}")
     return converted
 

@@ -266,7 +266,7 @@ def build_tree(config, state, source=SOURCE, version=6):
 
 
 def write_edm2_pickle(
-    config, state, path=None, half=True, source=SOURCE, version=6, edit=None, memo=True, framing=True
+    config, state, path=None, half=True, source=SOURCE, version=6, edit=None, memo=True, framing=True, protocol=4
 ):
     """Returns the bytes; writes them to `path` when given.
 
@@ -294,7 +294,7 @@ def write_edm2_pickle(
     )
     new = edit(top) if edit else None
     value = NewObj(EASY, items=top) if new is None else new
-    data = Emitter(memo, framing).bytes(value)
+    data = Emitter(memo, framing, protocol).bytes(value)
     if path:
         with open(path, "wb") as f:
             f.write(data)

@@ -1,4 +1,4 @@
-"""Writes pickles of protocol 4 by hand: what Python's pickler would write, and what it never would."""
+"""Writes pickles of protocol 4 and 5 by hand: what Python's pickler would write, and what it never would."""
 
 import struct
 
@@ -20,6 +20,13 @@ class NewObj:
         self.cls, self.state, self.items = cls, state, items
 
 
+class Persistent:
+    """A reference to data outside the pickle."""
+
+    def __init__(self, *identifier):
+        self.identifier = identifier
+
+
 class Raw:
     """Opcodes taken as they are (for tests that need a broken file)."""
 
@@ -28,10 +35,10 @@ class Raw:
 
 
 class Emitter:
-    """Protocol 4: strings, globals and byte strings are memoised as Python's pickler does it."""
+    """Protocols 4 and 5: strings, globals and byte strings are memoised as Python's pickler does it."""
 
-    def __init__(self, memo=True, framing=True):
-        self.out, self.frame, self.framing = [b"\x80\x04"], [], framing
+    def __init__(self, memo=True, framing=True, protocol=4):
+        self.out, self.frame, self.framing = [bytes([0x80, protocol])], [], framing
         self.size, self.n, self.memo, self.keep, self.use_memo = 0, 0, {}, [], memo
 
     def w(self, *parts):
@@ -83,7 +90,10 @@ class Emitter:
                 b = o.encode("utf-8", "surrogatepass")
                 self.w(b"\x8c" + bytes([len(b)]) + b if len(b) < 256 else b"X" + struct.pack("<I", len(b)) + b)
                 self.memoise(("s", o))
-        elif isinstance(o, (bytes, bytearray, memoryview)):
+        elif isinstance(o, bytearray):  # of protocol 5
+            self.w(b"\x96" + struct.pack("<Q", len(o)), bytes(o))
+            self.memoise(None)
+        elif isinstance(o, (bytes, memoryview)):
             if len(o) < 256:
                 self.w(b"C" + bytes([len(o)]), bytes(o))
             elif len(o) < 65536:
@@ -152,6 +162,9 @@ class Emitter:
                 for v in sorted(o):
                     self.put(v)
                 self.w(b"\x90")
+        elif isinstance(o, Persistent):
+            self.put(o.identifier)
+            self.w(b"Q")
         elif isinstance(o, Raw):
             self.w(o.code)
         else:

@@ -1,13 +1,16 @@
+import functools
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from convert import edm2_pickle_writer as writer
 from convert.edm2_pickle_writer import ORDERED
-from convert.pickle_emitter import NewObj
-from convert.tiny_edm2 import STATE, array, module, read
+from convert.pickle_emitter import Emitter, NewObj
+from convert.tiny_edm2 import STATE, array, buffered_array, module, read
 
+from softjax.convert import CheckpointError
 from softjax.convert._edm2 import edm2_config
 from softjax.convert._edm2_layout import edm2_modules, edm2_shapes, infer_edm2_arguments
 
@@ -23,7 +26,10 @@ def golden(name):
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("uncond", {}), *(("options", o) for o in ({}, {"half": False}, {"memo": False}, {"framing": False}))],
+    [
+        ("uncond", {}),
+        *(("options", o) for o in ({}, {"half": False}, {"memo": False}, {"framing": False}, {"protocol": 5})),
+    ],
     ids=str,
 )
 def test_reads_every_tensor_exactly(tmp_path, name, options):
@@ -79,18 +85,27 @@ def test_arguments_follow_from_the_shapes(name):
         assert getattr(config, key) == getattr(wanted, key)
 
 
-def test_latent_networks_say_how_latents_are_scaled(tmp_path):
+@pytest.mark.parametrize(
+    ("protocol", "vector"),
+    [
+        *((protocol, functools.partial(array, core=core)) for protocol in (4, 5) for core in ("core", "_core")),
+        *((5, functools.partial(buffered_array, core=core)) for core in ("core", "_core")),
+    ],
+)
+def test_latent_networks_say_how_latents_are_scaled(tmp_path, protocol, vector):
+    """Arrays as each NumPy and each protocol has them, the newest in protocol 5: a byte array."""
+
     def latents(top):
         state = {
             "vae_name": "a/vae",
-            "scale": array([0.5, 2.0]),
-            "bias": array([1.0, -1.0]),
+            "scale": vector([0.5, 2.0]),
+            "bias": vector([1.0, -1.0]),
             "batch_size": 8,
             "_vae": None,
         }
         top["encoder"] = writer.persistent("StabilityVAEEncoder", state)
 
-    encoder = read(tmp_path, latents).encoder
+    encoder = read(tmp_path, latents, protocol=protocol).encoder
     assert encoder == {"class_name": "StabilityVAEEncoder", "vae_name": "a/vae", "scale": [0.5, 2.0], "bias": [1, -1]}
 
 
@@ -126,3 +141,28 @@ def test_containers_of_older_versions_are_fine(tmp_path):
                 state[group] = NewObj(ORDERED, items=state[group])
 
     assert read(tmp_path, edit).tensors.keys() == STATE.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"count": 3}, "no vector of the size it claims"),
+        ({"order": "K"}, "elements in the order 'K'"),
+    ],
+)
+def test_byte_arrays_that_are_no_vectors_are_refused(tmp_path, change, message):
+    def latents(top):
+        vectors = {"scale": buffered_array([0.5, 2.0], **change), "bias": buffered_array([1.0, -1.0])}
+        top["encoder"] = writer.persistent("StabilityVAEEncoder", {"vae_name": "a/vae", **vectors})
+
+    with pytest.raises(CheckpointError, match=message):
+        read(tmp_path, latents, protocol=5)
+
+
+def test_numpy_writes_what_the_writer_writes():
+    values, emitter = [0.5, 2.0], Emitter(protocol=5)
+    emitter.put(buffered_array(values))
+    ours = b"".join(emitter.frame).replace(b"\x94", b"")
+    theirs = pickle.dumps(np.array(values, "<f4"), 5)[11:-1].replace(b"\x94", b"")
+    assert pickle.loads(b"\x80\x05" + ours + b".").tolist() == values
+    assert theirs.startswith(ours[:30])

@@ -1,4 +1,5 @@
 import json
+import math
 import weakref
 
 import jax
@@ -21,7 +22,7 @@ from softjax.convert import (
     save_network,
     with_parameters,
 )
-from softjax.networks import Classifier, ClassifierConfig, UNet, UNetConfig
+from softjax.networks import EDM2, Classifier, ClassifierConfig, EDM2Config, UNet, UNetConfig
 
 pytestmark = pytest.mark.float32
 
@@ -245,3 +246,156 @@ def test_values_take_the_networks_dtype(network, tmp_path):
     loaded = with_parameters(network, load_file(tmp_path / "w"))
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype("float64")}
     assert_parameters(loaded, network)
+
+
+HOSTILE = [
+    ({"architecture": ["unet"]}, r"unknown architecture \['unet'\]"),
+    ({"architecture": {"a": 1}}, "unknown architecture {'a': 1}"),
+    ({"architecture": "u" * 10**6}, "unknown architecture 'uuu"),
+    ({"config": {"num_blocks": 10**6}}, "num_blocks must be an integer up to 256, got 1000000"),
+    ({"config": {"num_blocks": 10**900}}, "num_blocks must be .*got an integer of 2990 bits"),
+    ({"config": {"num_blocks": -(10**900)}}, "num_blocks must be .*got an integer of 2990 bits"),
+    ({"config": {"num_blocks": "5"}}, "num_blocks must be an integer up to 256, got '5'"),
+    ({"config": {"num_blocks": 2.0}}, "num_blocks must be an integer up to 256, got 2.0"),
+    ({"config": {"num_blocks": True}}, "num_blocks must be an integer up to 256, got True"),
+    ({"config": {"num_blocks": None}}, "num_blocks must be an integer up to 256, got None"),
+    ({"config": {"num_blocks": 200}}, "asks for 602 blocks of at least 4 tensors each, .* tensors are there"),
+    ({"config": {"widths": [8] * 10**5}}, "widths must be a tuple of at most 16 integers, got a tuple of 100000"),
+    ({"config": {"widths": [8, [8]]}}, "each entry of widths must be an integer"),
+    ({"config": {"widths": 8}}, "widths must be a tuple of at most 16 integers, got 8"),
+    ({"config": {"widths": []}}, "widths must be multiples of 8"),
+    ({"config": {"widths": {"a": 1}}}, "widths must be a tuple"),
+    ({"config": {"widths": [2**40]}}, "each entry of widths must be an integer up to 65536"),
+    ({"config": {"padding": ["zeros"]}}, "padding must be one of"),
+    ({"config": "widths"}, "config must be an object with channels"),
+    ({"architecture": "dinov2", "config": {"num_heads": "5"}}, "describes no dinov2: num_heads must be an integer"),
+    ({"architecture": "dinov2", "config": {"depth": 10**6}}, "depth must be an integer up to 256"),
+    ({"architecture": "dinov2", "config": {"pos_offset": math.inf}}, "pos_offset must be a finite number"),
+    ({"architecture": "dinov2", "config": {"pos_antialias": 1}}, "pos_antialias must be True or False"),
+    ({"architecture": "classifier", "config": {"widths": [7]}}, "widths must be multiples of 8"),
+    ({"architecture": "classifier", "config": {"side": 10**30}}, "side must be an integer up to 65536"),
+    ({"architecture": "edm2", "config": {"channels_per_head": 5, "model_channels": 16}}, "cannot be divided among"),
+    ({"architecture": "edm2", "config": {"sigma_data": math.nan}}, "sigma_data must be a finite number, got nan"),
+    ({"architecture": "edm2", "config": {"sigma_data": 10**400}}, "sigma_data must be a finite number"),
+    ({"architecture": "edm2", "config": {"resample_filter": ["1", "1"]}}, "resample_filter must be finite numbers"),
+    ({"architecture": "edm2", "config": {"compute_dtype": "None"}}, "compute_dtype must be one of"),
+    ({"architecture": "edm2", "config": {"compute_dtype": [1]}}, "compute_dtype must be one of"),
+    ({"process": {"name": ["VP"], "beta": 1.0}}, "unknown process"),
+    ({"process": {"name": "VP", "beta": "1.0"}}, "unknown process"),
+    ({"process": {"name": "VP", "beta": math.inf}}, "unknown process"),
+    ({"process": {"name": "EDM", "sigma_data": 10**400}}, "unknown process"),
+    ({"process": {"name": "EDM", "sigma_data": math.inf}}, "both positive and finite"),
+    ({"prediction": ["noise"]}, "unknown prediction"),
+    ({"prediction": "x" * 10**6}, "unknown prediction 'xxx"),
+    ({"sha256": ["a"]}, "its checksum is not the one"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), HOSTILE, ids=[message for _, message in HOSTILE])
+def test_hostile_descriptions_are_refused_before_anything_is_built(
+    folder, changes, message, monkeypatch, without_type_checks
+):
+    def build(*_, **__):
+        pytest.fail("a network was built")
+
+    architectures = {name: (build, config) for name, (_, config) in _store.ARCHITECTURES.items()}
+    monkeypatch.setattr(_store, "ARCHITECTURES", architectures)
+    redescribe(folder, **changes)
+    with pytest.raises(CheckpointError, match=message) as refused:
+        load_network(folder)
+    assert str(folder) in str(refused.value)
+    assert len(str(refused.value)) < len(str(folder)) + 500
+
+
+@pytest.mark.parametrize("text", ["[" * 10**5, '{"config":' * 10**5, '{"a":' + "1" * 10**5 + "}"])
+def test_descriptions_that_are_too_deep_or_too_long_are_refused(folder, text):
+    (folder / "network.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"network\.json is damaged"):
+        load_network(folder)
+
+
+def bend_weights(folder, **changes):
+    """Other weights, with their checksum."""
+    path = folder / "weights.safetensors"
+    tensors = {name: np.asarray(value) for name, value in load_file(path).items()} | changes
+    path.unlink()
+    save_file(tensors, path)
+    redescribe(folder, sha256=_store.file_digest(path))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.full(8, np.nan, np.float32), "'input.bias' holds NaN or infinite values"),
+        (np.full(8, np.inf, np.float16), "'input.bias' holds NaN or infinite values"),
+        (np.ones(8, np.int32), "'input.bias' holds I32, wanted floating-point numbers"),
+        (np.ones(8, bool), "'input.bias' holds BOOL, wanted floating-point numbers"),
+    ],
+)
+def test_weights_that_can_not_be_right_are_refused_even_with_their_checksum(folder, value, message):
+    bend_weights(folder, **{"input.bias": value})
+    with pytest.raises(CheckpointError, match=rf"weights\.safetensors: {message}"):
+        load_module(folder)
+
+
+@pytest.mark.skipif(X64, reason="double precision holds them")
+def test_weights_beyond_single_precision_are_refused(folder):
+    bend_weights(folder, **{"input.bias": np.full(8, 1e300)})
+    with pytest.raises(CheckpointError, match="holds values beyond 3.4.*JAX_ENABLE_X64"):
+        load_module(folder)
+
+
+@pytest.mark.parametrize("label", [-1, 3, 10**6, np.int64(-1), np.array(7)])
+def test_labels_that_the_network_does_not_have_are_refused(folder, label, without_type_checks):
+    with pytest.raises(ValueError, match="this network takes labels from 0 to 1, got"):
+        load_network(folder, label)
+
+
+EDM2_CONFIG = EDM2Config(4, 1, 2, 4, (1, 2), num_blocks=1, attn_resolutions=(2,), channels_per_head=4)
+
+
+@pytest.fixture
+def edm2(tmp_path):
+    outline = jax.eval_shape(lambda: EDM2(EDM2_CONFIG, rngs=nnx.Rngs(0)))
+    network = jax.tree.map(lambda leaf: jnp.ones(leaf.shape, FLOAT), outline)
+    save_network(tmp_path / "edm2", network, sj.EDM(), "denoiser")
+    return tmp_path / "edm2", network
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prediction": "noise"}, "is the denoiser of an EDM process, got the prediction 'noise'"),
+        ({"process": {"name": "VP", "beta": 1.0}}, "is the denoiser of an EDM process, got .*VP"),
+        ({"process": {"name": "EDM", "sigma_data": 0.4}}, "the process has sigma_data 0.4, the EDM2 network 0.5"),
+    ],
+)
+def test_an_edm2_network_has_its_own_process(edm2, changes, message):
+    folder, _ = edm2
+    redescribe(folder, **changes)
+    with pytest.raises(CheckpointError, match=rf"network\.json: .*{message}"):
+        load_network(folder)
+
+
+def test_a_network_is_not_stored_with_a_process_that_is_not_its_own(edm2, tmp_path):
+    _, network = edm2
+    for process, prediction in ((sj.VP(), "denoiser"), (sj.EDM(), "noise"), (sj.EDM(0.4), "denoiser")):
+        with pytest.raises(ValueError, match="EDM2 network"):
+            save_network(tmp_path / "other", network, process, prediction)
+    with pytest.raises(ValueError, match="not a diffusion model"):
+        save_network(tmp_path / "other", Classifier(ClassifierConfig(widths=(8,)), rngs=nnx.Rngs(0)), sj.VP())
+    assert not (tmp_path / "other").exists()
+
+
+def test_edm2_labels_out_of_range_are_refused_or_nan(edm2):
+    folder, network = edm2
+    with pytest.raises(ValueError, match="this network takes labels from 0 to 1, got 2"):
+        load_network(folder, 2)
+
+    @jax.jit
+    def embed(label):
+        return network.embed(jnp.asarray(0.1, FLOAT), label)
+
+    assert np.all(np.isfinite(embed(1)))
+    for label in (-1, 2):
+        assert np.all(np.isnan(embed(label)))

@@ -1,10 +1,12 @@
 import io
+import itertools
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from convert.torch_zip_writer import archive, state_dict_pickle, tensor, text, torch_zip
+from convert.torch_zip_writer import archive, integer, integers, state_dict_pickle, tensor, text, torch_zip
 
 from softjax.convert import CheckpointError
 from softjax.convert._safetensors import read_safetensors, write_safetensors
@@ -51,6 +53,17 @@ def test_reads_what_the_writer_wrote(tmp_path):
     assert_same(read(tmp_path, torch_zip(TENSORS, pickle=state_dict_pickle(TENSORS, metadata=False))), TENSORS)
 
 
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(4))), ids=str)
+def test_any_order_of_axes_in_memory_is_read(tmp_path, axes):
+    """Channels-last among them, (0, 2, 3, 1)."""
+    values = np.arange(2 * 1 * 3 * 4, dtype=np.float32).reshape(2, 1, 3, 4)
+    stored = np.ascontiguousarray(values.transpose(axes))
+    stride = tuple(stored.strides[axes.index(axis)] // 4 for axis in range(4))
+    code = tensor(values, "0", size=values.shape, stride=stride)
+    read_back = read(tmp_path, torch_zip({"a": stored}, pickle=state_dict_pickle({"a": values}, a=code)))
+    assert_same(read_back, {"a": values})
+
+
 def test_torch_reads_the_same(tmp_path):
     torch = pytest.importorskip("torch")
     loaded = torch.load(io.BytesIO(torch_zip(TENSORS)), weights_only=True)
@@ -66,6 +79,15 @@ def bent(**options):
     return torch_zip(TENSORS, pickle=state_dict_pickle(TENSORS, **{"a.weight": tensor(WEIGHT, "0", **options)}))
 
 
+def narrow(dtype):
+    """A tensor as torch writes numbers that have no storage class."""
+    code = b"ctorch._utils\n_rebuild_tensor_v3\n((" + text("storage") + b"ctorch.storage\nUntypedStorage\n" + text("0")
+    code += text("cpu") + integer(24) + b"tQK\x00" + integers((24,)) + integers((1,))
+    code += b"\x89ccollections\nOrderedDict\n)R" + f"ctorch\n{dtype}\n".encode() + b"tR"
+    bend: Any = {"a.weight": code}
+    return torch_zip(TENSORS, pickle=state_dict_pickle(TENSORS, **bend))
+
+
 def holding(code):
     return torch_zip(TENSORS, pickle=b"\x80\x02" + code + b".")
 
@@ -78,16 +100,25 @@ REFUSED = {
     "a call": (holding(b"cos\nsystem\n" + text("touch owned") + b"\x85R"), "names 'os.system'"),
     "a module": (holding(b"ctorch.nn.modules.linear\nLinear\n)\x81"), "names 'torch.nn.modules.linear.Linear'"),
     "no state_dict": (holding(b"]"), "holds a list, wanted a state_dict"),
-    "a training state": (holding(b"}" + text("step") + b"K\x01s"), "tensor step is refused: it is 1"),
+    "no tensors": (holding(b"}" + text("step") + b"K\x01s"), "holds no tensors, its entries are 'step'"),
     "attributes": (holding(b"ccollections\nOrderedDict\n)R}" + text("x") + b"Nsb"), "attributes besides _metadata"),
     "an opcode": (holding(b"ios\nsystem\n"), "opcode INST"),
-    "another protocol": (torch_zip(TENSORS, pickle=b"\x80\x04}."), "protocol 4, this format has 2"),
+    "another protocol": (torch_zip(TENSORS, pickle=b"\x80\x06}."), "protocol 6, this format has 2 or 3"),
+    "bytes of protocol 5": (torch_zip(TENSORS, pickle=b"\x80\x05\x96" + bytes(8) + b"."), "opcode BYTEARRAY8"),
     "what follows the pickle": (torch_zip(TENSORS, pickle=state_dict_pickle(TENSORS) + b"N."), "bytes follow"),
     "a name with a slash": (renamed("../a"), "no such name"),
     "an empty name": (renamed(""), "no such name"),
     "a long name": (renamed("a" * 600), "no such name"),
     "strides of zero": (bent(stride=(0, 0)), "strides"),
-    "a transpose": (bent(size=(3, 2), stride=(1, 3)), "save it contiguous"),
+    "every other number": (bent(size=(3,), stride=(2,)), "save it contiguous"),
+    "overlapping rows": (bent(size=(2, 3), stride=(2, 1)), "save it contiguous"),
+    "huge strides": (bent(stride=(2**31 - 1, 1)), "leave or repeat numbers"),
+    "float8": (
+        narrow("float8_e4m3fn"),
+        "tensor a.weight is refused: it holds float8_e4m3fn numbers: save it as float16",
+    ),
+    "float4": (narrow("float4_e2m1fn_x2"), "it holds float4_e2m1fn_x2 numbers"),
+    "another number": (narrow("complex32"), "names 'torch.complex32'"),
     "an offset": (bent(offset=1), "takes 6 numbers from 1 on, its storage holds 6"),
     "a negative size": (bent(size=(-2, -3), stride=(3, 1)), "not all counts"),
     "a lie about its length": (bent(count=7), "claims 7 numbers of float32, and holds 24 bytes"),

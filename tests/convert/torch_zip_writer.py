@@ -5,6 +5,7 @@ import struct
 import zipfile
 
 import numpy as np
+from convert.pickle_emitter import Emitter, Global, Persistent, Reduce
 
 STORAGES = {"float16": "HalfStorage", "float32": "FloatStorage", "float64": "DoubleStorage", "int64": "LongStorage"}
 
@@ -52,3 +53,43 @@ def torch_zip(tensors, folder="archive", extra=(), pickle=None, compression=zipf
     entries = [("data.pkl", state_dict_pickle(tensors) if pickle is None else pickle), ("version", b"3\n"), *extra]
     entries += [(f"data/{i}", np.ascontiguousarray(a).tobytes()) for i, a in enumerate(tensors.values())]
     return archive([(f"{folder}/{name}", content) for name, content in entries], compression)
+
+
+def training_file(content, protocol=2):
+    """A zip of what a training script saves: arrays in dicts and lists, at any depth, beside plain values."""
+    arrays = []
+    if protocol == 2:
+        pickle = b"\x80\x02" + _plain(content, arrays) + b"."
+    else:
+        pickle = Emitter(protocol=protocol).bytes(_described(content, arrays))
+    return torch_zip({str(i): array for i, array in enumerate(arrays)}, pickle=pickle)
+
+
+def _plain(value, arrays):
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return tensor(value, str(len(arrays) - 1))
+    if isinstance(value, dict):
+        return b"}(" + b"".join(_plain(k, arrays) + _plain(v, arrays) for k, v in value.items()) + b"u"
+    if isinstance(value, list):
+        return b"](" + b"".join(_plain(v, arrays) for v in value) + b"e"
+    if isinstance(value, bool) or value is None:
+        return {None: b"N", True: b"\x88", False: b"\x89"}[value]
+    codes = {float: lambda: b"G" + struct.pack(">d", value), int: lambda: integer(value), str: lambda: text(value)}
+    return codes[type(value)]()
+
+
+def _described(value, arrays):
+    """The tree with arrays as protocols 4 and 5 describe tensors."""
+    if isinstance(value, dict):
+        return {name: _described(entry, arrays) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_described(entry, arrays) for entry in value]
+    if not isinstance(value, np.ndarray):
+        return value
+    arrays.append(value)
+    storage = Global("torch", STORAGES[value.dtype.name])
+    identifier = Persistent("storage", storage, str(len(arrays) - 1), "cpu", value.size)
+    stride = tuple(int(np.prod(value.shape[axis + 1 :])) for axis in range(value.ndim))
+    hooks = Reduce(Global("collections", "OrderedDict"))
+    return Reduce(Global("torch._utils", "_rebuild_tensor_v2"), identifier, 0, value.shape, stride, False, hooks)
