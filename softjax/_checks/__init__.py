@@ -1,4 +1,4 @@
-"""What every public entry does with its arguments: numbers by `_values`, refusals by `_refuse`, all of it by `_gate`."""
+"""What every public entry does with its arguments: numbers by `_values`, refusals by `_refuse`, both by `_gate`."""
 
 from softjax._checks._gate import evidence_method as evidence_method
 from softjax._checks._gate import gate_methods as gate_methods

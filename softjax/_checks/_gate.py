@@ -10,7 +10,7 @@ import functools
 import inspect
 import types
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, overload
 
 import equinox as eqx
 import jax
@@ -26,7 +26,11 @@ _R = TypeVar("_R")
 Converter = Callable[[str, Any], Any]
 
 
-def public(function: Callable[_P, _R] | None = None, *, infinite: Sequence[str] = (), mixed: bool = False) -> Any:
+@overload
+def public(function: Callable[_P, _R]) -> Callable[_P, _R]: ...
+@overload
+def public(*, infinite: Sequence[str] = (), mixed: bool = False) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]: ...
+def public(function: Any = None, *, infinite: Sequence[str] = (), mixed: bool = False) -> Any:
     """The function behind its gate.
 
     Real arrays that are given together are brought to the widest precision among them; `mixed=True` leaves that to the
@@ -231,7 +235,7 @@ def _require_in_range(process: Any, t: jax.Array, result: Any) -> None:
     """Refuse times at which the process is not defined, where it is known."""
     value = refuse.concrete(t)
     found = None if value is None else refuse.concrete(result)
-    if found is not None and np.any(np.isnan(found)):
+    if value is not None and found is not None and np.any(np.isnan(found)):
         raise ValueError(f"t = {np.max(value):g} lies outside the range of times of {type(process).__name__}.")
 
 

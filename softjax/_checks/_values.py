@@ -6,7 +6,7 @@ the two; times follow. Python numbers have no precision of their own.
 """
 
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -79,7 +79,7 @@ def whole(name: str, value: Any) -> int:
 
 def lattice_shape(name: str, value: Any) -> tuple[int, ...]:
     """A tuple of sizes, from any sequence of integers."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or np.ndim(value) != 1:
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray, jax.Array)):
         raise ValueError(f"{name} must be a sequence of integers such as (8, 8), got {_shown(value)}.")
     return tuple(whole(f"each entry of {name}", side) for side in value)
 

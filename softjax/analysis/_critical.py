@@ -157,7 +157,7 @@ def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
     steps, top = jnp.diff(curve), jnp.argmax(curve)
     flat, monotone = jnp.all(steps == 0), jnp.all(steps >= 0) | jnp.all(steps <= 0)
     at_edge = (top == 0) | (top == curve.shape[0] - 1)
-    reason = jnp.select([flat, monotone, at_edge], jnp.asarray([1, 2, 3], jnp.int32), jnp.asarray(0, jnp.int32))
+    reason = jnp.where(flat, 1, jnp.where(monotone, 2, jnp.where(at_edge, 3, 0))).astype(jnp.int32)
     return jnp.where(monotone, jnp.nan, location), value, reason
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import numpy as np
 
 from softjax._checks import concrete, public, require, require_finite, require_lattice
-from softjax._types import Array, Complex, Float
+from softjax._types import Array, ArrayLike, Complex
 from softjax.spectral import integer_wavevectors
 
 
@@ -29,7 +29,7 @@ class SoftModes(eqx.Module):
 
 
 @public
-def classify_soft_modes(dispersion: Float[Array, "..."] | Complex[Array, "..."], tolerance: float = 1e-5) -> SoftModes:
+def classify_soft_modes(dispersion: ArrayLike | Complex[Array, "..."], tolerance: float = 1e-5) -> SoftModes:
     """Classify the instability of a dispersion by the wavevectors that maximise its real part (App. B.1).
 
     `dispersion` is real or complex, shape (*lattice), in FFT order, outside `jit`: from `patch_spectrum`,
