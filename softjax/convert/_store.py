@@ -21,7 +21,7 @@ from softjax.convert._safetensors import write_safetensors
 from softjax.fields import NetworkField
 from softjax.fields._network import PREDICTIONS
 from softjax.networks import ARCHITECTURES, EDM2Config, UNetConfig
-from softjax.processes import EDM, VP, AbstractProcess, ConstantSchedule
+from softjax.processes import AbstractProcess, describe, from_description
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "network.json"
 _MAX_DESCRIPTION = 2**26
@@ -73,7 +73,7 @@ def save_parameters(
     description = {
         "architecture": names[type(config)],
         "config": asdict(config),
-        "process": None if process is None else _describe(process),
+        "process": None if process is None else describe(process),
         "prediction": prediction,
         "num_parameters": sum(value.size for value in values.values()),
         "sha256": file_digest(partial),
@@ -242,7 +242,7 @@ def _require_suits(config: Any, process: AbstractProcess, prediction: str) -> No
     if not isinstance(config, EDM2Config):
         return
     require(
-        isinstance(process, EDM) and prediction == "denoiser",
+        process.has_edm_clock() and prediction == "denoiser",
         f"an EDM2 network is the denoiser of an EDM process, got the prediction {prediction!r} of {short(process)}.",
     )
     found, wanted = float(getattr(process, "sigma_data", math.nan)), config.sigma_data
@@ -262,23 +262,8 @@ def _require_label(config: Any, label: Any) -> None:
     require(inside, f"this network takes {labels}, got {short(label)}: choose another, or leave label out.")
 
 
-def _describe(process: AbstractProcess) -> dict[str, Any]:
-    if isinstance(process, EDM):
-        return {"name": "EDM", "sigma_data": process.sigma_data}
-    if isinstance(process, VP) and isinstance(process.schedule, ConstantSchedule):
-        return {"name": "VP", "beta": float(process.schedule.value)}
-    raise ValueError(f"only EDM and VP with a constant rate can be stored with a network, got {process}.")
-
-
 def _process(description: Any) -> AbstractProcess:
     try:
-        process, parameter = {"EDM": (EDM, "sigma_data"), "VP": (VP, "beta")}[description["name"]]
-        value = description[parameter]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-            raise ValueError(parameter)
-        return process(float(value))
-    except (ArithmeticError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"unknown process {short(description)}: softjax stores EDM with sigma_data and VP with beta, both positive "
-            "and finite."
-        ) from error
+        return from_description(description)
+    except (ArithmeticError, ValueError) as error:
+        raise CheckpointError(f"unknown process {short(description)}: {error}") from error

@@ -12,4 +12,6 @@ from softjax.processes._schedules import CallableSchedule as CallableSchedule
 from softjax.processes._schedules import ConstantSchedule as ConstantSchedule
 from softjax.processes._schedules import CosineSchedule as CosineSchedule
 from softjax.processes._schedules import LinearSchedule as LinearSchedule
+from softjax.processes._stored import describe as describe
+from softjax.processes._stored import from_description as from_description
 from softjax.processes._vp import VP as VP

@@ -163,7 +163,7 @@ def assert_parameters(network, expected):
         np.testing.assert_array_equal(value, parameters(expected)[name])
 
 
-@pytest.mark.parametrize("interrupted", ["write_safetensors", "file_digest", "_describe"])
+@pytest.mark.parametrize("interrupted", ["write_safetensors", "file_digest", "describe"])
 def test_a_write_that_stops_early_leaves_the_old_network(folder, network, interrupted, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
@@ -284,7 +284,7 @@ HOSTILE = [
     ({"process": {"name": "VP", "beta": "1.0"}}, "unknown process"),
     ({"process": {"name": "VP", "beta": math.inf}}, "unknown process"),
     ({"process": {"name": "EDM", "sigma_data": 10**400}}, "unknown process"),
-    ({"process": {"name": "EDM", "sigma_data": math.inf}}, "both positive and finite"),
+    ({"process": {"name": "EDM", "sigma_data": math.inf}}, "positive, finite number"),
     ({"prediction": ["noise"]}, "unknown prediction"),
     ({"prediction": "x" * 10**6}, "unknown prediction 'xxx"),
     ({"sha256": ["a"]}, "its checksum is not the one"),
