@@ -122,7 +122,15 @@ def _tool(command: Train | Convert | FetchWeights) -> None:
 
     with _byte_bar() as progress:
         if isinstance(command, Convert):
-            done = convert(command.source, command.out, head=command.head, progress=progress)
+            done = convert(
+                command.source,
+                command.out,
+                head=command.head,
+                key=command.key,
+                prefix=command.prefix,
+                options=command.options,
+                progress=progress,
+            )
         else:
             done = fetch(command.name, command.folder, progress=progress)
     print(f"Network {done}: weights.safetensors and network.json" if isinstance(command, Convert) else f"File {done}")

@@ -16,7 +16,8 @@ from softjax.plotting import equilibrium_peak, median_peak
 class Row:
     """One line of the summary.
 
-    `interval` is a 95% interval over trajectories; `also` has the same instant on other clocks.
+    `interval` is a 95% interval over trajectories; `also` has the same instant on other clocks; `reason` says why there
+    is no value, or what is doubtful about it.
     """
 
     name: str
@@ -24,12 +25,16 @@ class Row:
     units: str
     interval: tuple[float, float] | None = None
     also: tuple[tuple[str, float], ...] = ()
+    reason: str = ""
 
     @property
     def text(self) -> str:
         """The value and its interval for reading."""
-        value = f"{self.value:.4g}" if math.isfinite(self.value) else "none"
-        return value if self.interval is None else f"{value}  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+        note = f" ({self.reason})" if self.reason else ""
+        if not math.isfinite(self.value):
+            return f"none{note}"
+        interval = "" if self.interval is None else f"  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
+        return f"{self.value:.4g}{interval}{note}"
 
 
 def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) -> Row:
@@ -67,4 +72,5 @@ def cost_rows(dataset: xr.Dataset) -> list[Row]:
 
 
 def _row(name: str, point: CriticalPoint) -> Row:
-    return Row(name, float(point.location), "t", (float(point.interval[0]), float(point.interval[1])))
+    interval = (float(point.interval[0]), float(point.interval[1]))
+    return Row(name, float(point.location), "t", interval, reason=point.reason)

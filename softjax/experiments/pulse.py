@@ -209,9 +209,14 @@ def _critical_level(
         probe=config.probe,
     )
     beside = None if path is None else path.with_name("unguided.zarr")
-    row = edm2.summary(edm2.run(unguided, beside, progress))[0]
+    data = edm2.run(unguided, beside, progress)
+    row = edm2.summary(data)[0]
     assert row.interval is not None
-    return {"sigma": row.value, "low": row.interval[0], "high": row.interval[1]}
+    if np.isfinite(row.value):
+        return {"sigma": row.value, "low": row.interval[0], "high": row.interval[1]}
+    # Without an interior peak the level of the longest median stands in, with no interval.
+    median = np.median(data["equilibrium_length"].values, axis=0)
+    return {"sigma": float(data["time"].values[np.argmax(median)]), "low": np.nan, "high": np.nan}
 
 
 @eqx.filter_jit

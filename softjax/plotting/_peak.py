@@ -35,7 +35,9 @@ def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
 
 
 def mark_peak(axis: Axes, peak: CriticalPoint, label: str) -> None:
-    """A line at the peak, and a band over its interval."""
+    """A line at the peak, and a band over its interval; nothing where there is no peak."""
+    if not math.isfinite(float(peak.location)):
+        return
     low, high = np.asarray(peak.interval).tolist()
     axis.axvspan(low, high, color=EQUILIBRIUM, alpha=0.1, linewidth=0, zorder=0)
     axis.axvline(float(peak.location), **MEASURED, label=label)

@@ -27,9 +27,7 @@ def describe(process: AbstractProcess) -> dict[str, Any]:
         return {"name": "RectifiedFlow"}
     if isinstance(process, VP) and isinstance(process.schedule, ConstantSchedule):
         return {"name": "VP", "beta": float(process.schedule.value)}
-    raise ValueError(
-        f"only EDM, RectifiedFlow and VP with a constant rate can be stored with a network, got {process}."
-    )
+    raise ValueError(f"only EDM and VP with a constant rate, and RectifiedFlow, can be stored, got {process}.")
 
 
 def from_description(description: Any) -> AbstractProcess:

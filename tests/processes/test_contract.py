@@ -2,6 +2,8 @@
 
 # pyright: reportIncompatibleMethodOverride=false, reportArgumentType=false
 
+import json
+
 import diffrax as dfx
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import pytest
 from helpers import FLOAT, assert_close, needs_x64
 
 import softjax as sj
+from softjax.processes import describe, from_description
 from softjax.theory import (
     critical_time,
     dictionary_critical_time,
@@ -248,3 +251,10 @@ def test_a_network_of_a_rectified_flow_is_a_field():
     field = sj.NetworkField(velocity, sj.RectifiedFlow(), "flow")
     assert_close(field.denoise(0.3, x), exact.denoise(0.3, x), 10)
     assert_close(field.score(0.3, x), exact.score(0.3, x), 40)
+
+
+@pytest.mark.parametrize("process", [sj.EDM(0.25), sj.VP(1.5), sj.RectifiedFlow()], ids=["EDM", "VP", "flow"])
+def test_a_process_is_made_again_from_its_description(process):
+    again = from_description(json.loads(json.dumps(describe(process))))
+    assert describe(again) == describe(process)
+    np.testing.assert_array_equal(again.sigma(0.5), process.sigma(0.5))
