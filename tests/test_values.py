@@ -13,11 +13,14 @@ import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import diffrax as dfx
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
+from flax import nnx
 from helpers import FLOAT
 
 import softjax as sj
@@ -340,7 +343,6 @@ MADE_HERE = {
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}
-TAKES_NO_NUMBERS = {"AbstractProcess.has_edm_clock", "Churn.raised", "EvidenceField.posterior_mean"}
 
 
 def numbers(value):
@@ -508,3 +510,131 @@ def test_every_argument_has_a_kind(name):
 def test_an_old_key_and_a_typed_one_of_the_same_bits_draw_alike():
     old = sj.simulate(GAUSSIAN, TS, key=jr.PRNGKey(3), shape=SHAPE).x
     np.testing.assert_array_equal(old, sj.simulate(GAUSSIAN, TS, key=jr.key(3), shape=SHAPE).x)
+
+
+class Lean(sj.AbstractField):
+    """A user's field in the barest form, jitted, with another name for the state and an option of its own."""
+
+    process: sj.AbstractProcess
+
+    @eqx.filter_jit
+    def denoise(self, t, y, gain=1.0):
+        return gain * y / (1 + t)
+
+
+def test_a_users_field_takes_values_as_users_have_them():
+    field = Lean(VP)
+    wanted = field.denoise(2.0, jnp.asarray(STATE, FLOAT))
+    for x in (STATE, STATE.astype(int), STATE.astype(np.int8), STATE.tolist(), STATE.astype(np.float16)):
+        np.testing.assert_allclose(field.denoise(2, x), wanted, rtol=1e-6)
+        np.testing.assert_allclose(field.score(2, x), field.score(2.0, STATE), rtol=1e-5)
+    np.testing.assert_allclose(field.denoise(2, STATE, gain=3.0), 3 * wanted, rtol=1e-6)
+    with pytest.raises(ValueError, match="x must be finite"):
+        field.denoise(2, np.full(SHAPE, np.inf))
+
+
+@pytest.mark.parametrize("field", [PATCH, EMPIRICAL, GAUSSIAN, LOCAL, MIXTURE, NETWORK], ids=lambda f: type(f).__name__)
+def test_a_state_and_a_field_are_computed_in_the_wider_precision(field):
+    single = jnp.asarray(STATE, jnp.float32)
+    precisions = {leaf.dtype for leaf in jax.tree.leaves(field) if eqx.is_inexact_array(leaf) and not leaf.weak_type}
+    widest = max([*precisions, jnp.dtype(jnp.float32)], key=lambda d: d.itemsize)
+    for x in (single, single.astype(jnp.float16)):
+        denoised = field.denoise(2.0, x)
+        assert denoised.dtype == field.score(2.0, x).dtype == widest
+        end = sj.simulate(field, TS, key=KEY, x0=x)
+        assert end.x.dtype == end.ts.dtype == widest
+        np.testing.assert_allclose(denoised, field.denoise(2.0, STATE), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (8, 1, 1)])
+def test_sides_of_one_site_change_nothing(shape):
+    line = np.asarray([3.0, 1, -2, 4, 1, 0, -1, 2])
+    x = line.reshape(shape)
+    for estimate in (sj.radial_average, sj.correlation_length, lambda x: sj.correlation_length(x, "second_moment")):
+        np.testing.assert_allclose(estimate(x), estimate(line), rtol=1e-6)
+    samples = np.stack([x, 2 * x, x + 1]) ** 2
+    np.testing.assert_allclose(
+        sj.second_moment_length(samples), sj.second_moment_length(samples.reshape(3, 8)), rtol=1e-6
+    )
+    modes, on_line = sj.fourier_modes(shape, 3), sj.fourier_modes((8,), 3)
+    np.testing.assert_allclose(modes.directions.reshape(on_line.directions.shape), on_line.directions, atol=1e-6)
+    np.testing.assert_allclose(modes.wavenumbers, on_line.wavenumbers, rtol=1e-6)
+
+
+def test_a_black_box_is_probed_by_finite_differences():
+    def black_box(x):
+        x = np.asarray(x)  # fails for a tracer
+        return np.tanh(x) - 0.5 * np.roll(x, 1, 0)
+
+    got = sj.mode_response(black_box, STATE, MODES, "finite_difference", step=1e-2)
+    exact = sj.mode_response(lambda x: jnp.tanh(x) - 0.5 * jnp.roll(x, 1, 0), STATE, MODES)
+    np.testing.assert_allclose(got.direction_rayleigh, exact.direction_rayleigh, atol=2e-3)
+
+
+def test_a_traced_nan_is_no_spin():
+    assert np.isnan(jax.jit(sj.binarize)(jnp.asarray([np.nan, 1.0]))[0])
+
+
+def test_jit_of_a_bound_method_says_which_jit_to_use():
+    with pytest.raises(TypeError, match=r"equinox\.filter_jit"):
+        jax.jit(PATCH.score)(1.0, STATE)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (lambda t, x: None, "network must return one array"),
+        (lambda t, x: (x,), "network must return one array"),
+        (lambda t, x: x[0], "network must return the shape"),
+        (lambda t, x: jax.lax.complex(x, x), "network must return real numbers"),
+    ],
+)
+def test_networks_that_return_no_image_are_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        sj.NetworkField(bad, VP).score(1.0, STATE)
+
+
+def test_observe_must_return_arrays():
+    with pytest.raises(ValueError, match="observe must return arrays"):
+        sj.simulate(GAUSSIAN, TS, key=KEY, shape=SHAPE, observe=lambda t, x: "text")
+
+
+def test_networks_in_training_mode_are_refused():
+    class Dropping(nnx.Module):
+        def __init__(self):
+            self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+
+        def __call__(self, t, x):
+            return self.dropout(x)
+
+    network = Dropping()
+    with pytest.raises(ValueError, match=r"call network\.eval\(\) first"):
+        sj.NetworkField(network, VP)
+    network.eval()
+    assert sj.NetworkField(network, VP).denoise(1.0, STATE).shape == SHAPE
+    with pytest.raises(ValueError, match="inference_mode"):
+        sj.NetworkField(eqx.nn.Dropout(0.5), VP)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sj.log_grid(1.0, 1e-60 if jnp.float32 == FLOAT else 5e-324, 4), "t_min|too wide|too fine"),
+        (lambda: sj.log_grid(1.0, 1 - 1e-15, 100), "too fine"),
+        (lambda: sj.mode_response(drift, STATE, MODES, "finite_difference", step=0), "step must be positive"),
+        (lambda: sj.dispersion(drift, STATE, key=KEY, batch_size=0), "batch_size must be at least 1"),
+        (lambda: sj.effective_radius(drift, STATE, key=KEY, batch_size=0), "batch_size must be at least 1"),
+        (lambda: sj.critical_point(TS, CURVES, key=KEY, num_bootstrap=0), "num_bootstrap must be at least 1"),
+        (lambda: sj.paired_difference(CURVES, CURVES, key=KEY, num_resamples=0), "num_resamples must be at least 1"),
+        (lambda: sj.GaussianField(-SPECTRUM, VP), "spectrum must not be negative"),
+        (lambda: sj.GaussianField(np.full(SHAPE, np.inf), VP), "spectrum must be finite"),
+        (lambda: sj.simulate(GAUSSIAN, [2.0, -1.0], key=KEY, shape=SHAPE), "ts must not be negative"),
+        (lambda: sj.simulate(GAUSSIAN, TS, key=KEY, shape=8), r"shape must be a sequence of integers such as \(8, 8\)"),
+        (lambda: sj.simulate(GAUSSIAN, TS, key=KEY, shape=SHAPE, solver=dfx.Heun), r"an instance, Heun\(...\)"),
+        (lambda: sj.magnetisation(np.ma.masked_equal(STATE, STATE[0, 0])), "x has masked entries"),
+        (lambda: sj.log_grid(10**400, 1.0, 3), "t_max is too large"),
+    ],
+)
+def test_degenerate_requests_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

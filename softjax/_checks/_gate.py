@@ -173,16 +173,25 @@ def _last_resort(members: list[Any], options: list[str], classes: tuple[type, ..
 
 def state_method(method: Callable) -> Callable:
     """A field's method of the time and the state: both become real, and the field and the state equally precise."""
+    return _of_time_and(method, functools.partial(values.real, "x"))
+
+
+def evidence_mean_method(method: Callable) -> Callable:
+    """A field's method of the time and of evidence, a pytree of the field's own."""
+    return _of_time_and(method, lambda evidence: evidence)
+
+
+def _of_time_and(method: Callable, convert: Callable[[Any], Any]) -> Callable:
     signature = inspect.signature(method)
-    second = list(signature.parameters)[2]
+    time, second = list(signature.parameters)[1:3]
 
     @functools.wraps(method)
     def gated(self: Any, *args: Any, **kwargs: Any) -> Any:
-        _, t, x = signature.bind(self, *args, **kwargs).args
-        t = _one_time(t)
-        state = values.real("x", x) if second == "x" else x  # evidence is a pytree of the field's own
-        field, state = values.wider(self, state)
-        return method(field, _like(t, state), state)
+        bound = signature.bind(self, *args, **kwargs)
+        t = _one_time(bound.arguments[time])
+        field, state = values.wider(self, convert(bound.arguments[second]))
+        bound.arguments |= {next(iter(bound.arguments)): field, time: _like(t, state), second: state}
+        return method(*bound.args, **bound.kwargs)
 
     return gated
 
@@ -242,8 +251,8 @@ def _require_in_range(process: Any, t: jax.Array, result: Any) -> None:
 def gate_methods(cls: type, names: Sequence[str], gate: Callable[[Callable], Callable]) -> None:
     """Puts those methods behind a gate which a class defines itself."""
     for name in names:
-        method = cls.__dict__.get(name)
-        if inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
+        method = cls.__dict__.get(name)  # a function, or one that is jitted
+        if callable(method) and not getattr(method, "__isabstractmethod__", False):
             setattr(cls, name, gate(method))
 
 

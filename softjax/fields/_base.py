@@ -9,7 +9,7 @@ from typing import Any
 
 import equinox as eqx
 
-from softjax._checks import evidence_method, gate_methods, hashed, state_method
+from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, state_method
 from softjax._types import Configuration, Time
 from softjax.processes import AbstractProcess
 
@@ -25,7 +25,8 @@ class AbstractField(eqx.Module):
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Puts the methods of a subclass behind their gate."""
-        gate_methods(cls, ("denoise", "score", "posterior_mean"), state_method)
+        gate_methods(cls, ("denoise", "score"), state_method)
+        gate_methods(cls, ("posterior_mean",), evidence_mean_method)
         gate_methods(cls, ("evidence",), evidence_method)
 
     def __hash__(self) -> int:

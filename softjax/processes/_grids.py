@@ -42,7 +42,7 @@ def karras_grid(
 def _rounded(ts: np.ndarray) -> Float[Array, " times"]:
     """The grid in the default float type, in which it must still fall to a positive number."""
     grid = np.asarray(ts, jnp.result_type(float))
-    good = bool(np.all(np.diff(grid) < 0) and grid[-1] > 0 and np.isfinite(grid[0]))
+    good = bool(np.all(np.diff(grid) < 0) and grid[-1] >= np.finfo(grid.dtype).tiny and np.isfinite(grid[0]))
     require(
         good, f"the grid from {ts[0]:g} to {ts[-1]:g} in {ts.size - 1} steps is too fine or too wide for {grid.dtype}."
     )
