@@ -12,6 +12,7 @@ import jax.random as jr
 import numpy as np
 from flax import nnx
 
+from softjax._checks import require, whole
 from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
 from softjax.convert import CheckpointError, load_module, read_description, save_network
@@ -47,7 +48,7 @@ def train_fashion(
     """
     config = config or FashionTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
-    key_network, key_training = jr.split(jr.key(config.seed))
+    key_network, key_training = _keys(config.seed)
     architecture = UNetConfig(
         widths=config.widths,
         num_blocks=config.num_blocks,
@@ -91,7 +92,7 @@ def train_edm2(
     """Trains a small class-conditional EDM2; arguments, files and result as of `train_fashion`."""
     config = config or EDM2Training()
     data, test = (_on_square(load_fashion_mnist(split, folder)) for split in ("train", "test"))
-    key_network, key_training = jr.split(jr.key(config.seed))
+    key_network, key_training = _keys(config.seed)
     architecture = EDM2Config(
         img_resolution=_EDM2_SIDE,
         img_channels=1,
@@ -131,7 +132,7 @@ def train_classifier(
     """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
     config = config or ClassifierTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
-    key_network, key_training = jr.split(jr.key(config.seed))
+    key_network, key_training = _keys(config.seed)
     return _train(
         config,
         Path(out),
@@ -255,3 +256,11 @@ def _card(config: Config, num_images: int, history: dict[str, np.ndarray]) -> di
         "training_loss": {"steps_per_point": every, "mean": np.round(whole.mean(1), 5).tolist()},
         "validation": {name: np.round(v, 5).tolist() for name, v in history.items() if name != "loss"},
     }
+
+
+def _keys(seed: int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """Keys of the network's start and of the training; `ValueError` for seeds that would repeat those of others."""
+    seed = whole("seed", seed)
+    require(0 <= seed < 2**32, f"seed must lie between 0 and 2^32 - 1, got {seed}.")
+    key_network, key_training = jr.split(jr.key(seed))
+    return key_network, key_training

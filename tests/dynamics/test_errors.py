@@ -10,6 +10,7 @@ import pytest
 from helpers import FLOAT
 
 import softjax as sj
+from softjax.dynamics._simulate import finished
 
 FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.VP())
 EDM_FIELD = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.EDM())
@@ -150,3 +151,11 @@ def test_reverse_mode_through_diffrax_names_the_engine_that_can():
     with pytest.raises(RuntimeError, match="engine='scan'"):
         jax.grad(lambda x: end(x, "diffrax"))(x0)
     assert jax.grad(lambda x: end(x, "scan"))(x0).shape == (4, 4)
+
+
+def test_exhausted_memory_names_the_chunk():
+    def run():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
+
+    with pytest.raises(MemoryError, match="chunk"):
+        finished(run)

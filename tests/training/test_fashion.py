@@ -243,3 +243,10 @@ def test_a_killed_training_resumes_to_the_same_weights(tmp_path):
     descriptions = [json.loads((tmp_path / out / "network/network.json").read_text()) for out in ("whole", "killed")]
     assert descriptions[0]["sha256"] == descriptions[1]["sha256"]
     assert losses_in(checkpoint).size == 60
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.0])
+@pytest.mark.usefixtures("without_type_checks")
+def test_seeds_that_would_repeat_others_are_refused(sample, tmp_path, seed):
+    with pytest.raises(ValueError, match="seed must"):
+        train_fashion(FashionTraining(seed=seed), tmp_path, folder=FOLDER)
