@@ -16,23 +16,16 @@ from jax.core import Tracer
 
 from softjax._checks._refuse import concrete, require, require_finite, require_not_nan
 
+_KEPT = (jnp.float32, jnp.float64)
+
 
 def real(name: str, value: Any, finite: bool = True) -> jax.Array:
     """What is meant as real numbers, as a floating array; a Python number stays weakly typed.
 
     Refuses text, None, complex and masked numbers, and values that are not finite (with `finite=False` NaN only).
     """
-    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
-        given, dtype = _python_float(name, value), None
-    else:
-        given = _plain_array(name, value, "real numbers")
-        narrow = given.dtype.itemsize < 4
-        dtype = jnp.float32 if narrow else None
-        dtype = dtype if jnp.issubdtype(given.dtype, np.floating) else float
-    if isinstance(given, Tracer):
-        return jnp.asarray(given, dtype)
-    with jax.ensure_compile_time_eval():  # known numbers stay known inside jit
-        array = jnp.asarray(given, dtype)
+    kept = isinstance(value, jax.Array) and value.dtype in _KEPT  # the usual case, and the fast one
+    array = value if kept else _floating(name, value)
     require_finite(name, array) if finite else require_not_nan(name, array)
     return array
 
@@ -159,6 +152,20 @@ def wider(*trees: Any) -> Any:
     if all(leaf.dtype == dtype or getattr(leaf, "weak_type", False) for leaf in leaves):
         return trees
     return jax.tree.map(lambda leaf: leaf.astype(dtype) if _is_floating(leaf) else leaf, trees)
+
+
+def _floating(name: str, value: Any) -> jax.Array:
+    """The value as a floating array, by the rule of precision."""
+    if isinstance(value, (bool, int, float)) and not isinstance(value, np.generic):
+        given, dtype = _python_float(name, value), None
+    else:
+        given = _plain_array(name, value, "real numbers")
+        half = jnp.float32 if given.dtype.itemsize < 4 else None
+        dtype = half if jnp.issubdtype(given.dtype, np.floating) else float
+    if isinstance(given, Tracer):
+        return jnp.asarray(given, dtype)
+    with jax.ensure_compile_time_eval():  # known numbers stay known inside jit
+        return jnp.asarray(given, dtype)
 
 
 def _python_float(name: str, value: Any) -> float:
