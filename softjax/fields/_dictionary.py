@@ -26,7 +26,7 @@ class PatchDictionary(eqx.Module):
     log_prior: Float[Array, " M"]
     mirrors: tuple[int | None, ...] = eqx.field(static=True)
 
-    @public(mixed=True)  # the prior takes the precision of the patterns
+    @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the patterns
     def __init__(
         self, patterns: ArrayLike, log_prior: ArrayLike | None = None, mirrors: tuple[int | None, ...] | None = None
     ):

@@ -30,7 +30,7 @@ class EmpiricalField(AbstractEvidenceField):
     process: AbstractProcess
     chunk: int = eqx.field(static=True)
 
-    @public(mixed=True)  # the prior takes the precision of the patterns
+    @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the patterns
     def __init__(
         self,
         patterns: ArrayLike,

@@ -28,7 +28,7 @@ class MixtureField(AbstractField):
     width: Array
     process: AbstractProcess
 
-    @public(mixed=True)  # the prior takes the precision of the means
+    @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the means
     def __init__(
         self, means: ArrayLike, process: AbstractProcess, width: ArrayLike = 1.0, log_prior: ArrayLike | None = None
     ):
