@@ -134,7 +134,7 @@ def output_like(name: str, value: Any, shape: Sequence[int]) -> jax.Array:
     """What a user's function returned, as one real array of this shape."""
     if value is None or isinstance(value, (tuple, list, dict, str)):
         raise ValueError(f"{name} must return one array of shape {tuple(shape)}, got {_shown(value)}.")
-    array = real(f"what {name} returns", value, finite=False) if not _is_traced(value) else value
+    array = real(f"what {name} returns", value, finite=False) if not isinstance(value, Tracer) else value
     if jnp.iscomplexobj(array):
         raise ValueError(f"{name} must return real numbers, got {array.dtype}; take the real part.")
     wanted = f"the shape of its configuration, {tuple(shape)}" if shape else "one number"
@@ -197,10 +197,6 @@ def _from_sequence(value: Any) -> Any:
     """A NumPy array, unless there are tracers in the sequence."""
     traced = isinstance(value, (list, tuple)) and any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
     return jnp.asarray(value) if traced else np.asarray(value)
-
-
-def _is_traced(value: Any) -> bool:
-    return isinstance(value, Tracer)
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -15,7 +15,6 @@ from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
 
 Edges = Literal["sharp", "smooth"]
-EDGES = ("sharp", "smooth")
 
 
 class Pulse(eqx.Module):

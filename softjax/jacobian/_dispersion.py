@@ -63,11 +63,10 @@ def local_dispersion(
     `patch_size // 2`. What lies beyond is folded into the window, silently; `dispersion` assumes no locality and
     shows it. For the cost, `batch_size` and what is refused see `local_kernel`.
     """
-    x = as_precise(f, x)
     kernel = local_kernel(f, x, radius, batch_size=batch_size)
     mean = jnp.mean(kernel, axis=tuple(range(x.ndim, 2 * x.ndim)))
     places = [_displacements(side, n) % n for side, n in zip(mean.shape, x.shape, strict=True)]
-    return jnp.conj(jnp.fft.fftn(jnp.zeros_like(x).at[np.ix_(*places)].set(mean)))
+    return jnp.conj(jnp.fft.fftn(jnp.zeros(x.shape, mean.dtype).at[np.ix_(*places)].set(mean)))
 
 
 @public

@@ -16,7 +16,7 @@ import jax.random as jr
 from softjax._checks import public, require
 from softjax._linalg import matmul
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
-from softjax.jacobian._linearise import Drift, linearise, transpose
+from softjax.jacobian._linearise import Drift, as_precise, linearise, transpose
 
 _BREAKDOWN = 10.0
 """A product whose new part is below this many roundings of the operator's norm adds no direction."""
@@ -60,6 +60,7 @@ def leading_modes(
     `symmetric=False`. Raises `ValueError` for a state that is not finite, a drift of another shape, and numbers that
     do not fit: 1 <= num, num_starts <= num_matvecs <= x.size.
     """
+    x = as_precise(f, x)
     jacobian = linearise(f, x)
     budget = min(x.size, 10 * num + 60) if num_matvecs is None else num_matvecs
     _require_counts(num, num_starts, budget, x.size)
