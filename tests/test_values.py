@@ -45,6 +45,7 @@ LOCAL, MIXTURE = sj.LocalField(IMAGES, 3, VP), sj.MixtureField(IMAGES, VP)
 GUIDED = sj.GuidedField(EMPIRICAL, GAUSSIAN, 2.0)
 RESCALED = sj.RescaledField(GAUSSIAN, EDM)
 NETWORK = sj.NetworkField(lambda t, x: x / (1 + t), VP)
+LABELLED = sj.NetworkField(lambda t, x, label: x * label.astype(x.dtype), VP, "denoiser", 1)
 BALL = sj.MixtureField(IMAGES, EDM)
 MODES = sj.fourier_modes(SHAPE, 1)
 PULSE = sj.pulse(2.0, 1.0, 3.0, "smooth")
@@ -175,6 +176,7 @@ CASES: dict[str, Case] = {
         prediction=(O, "flow"),
         label=(I, 2),
     ),
+    "NetworkField.with_label": case(lambda **k: LABELLED.with_label(**k).denoise(1.0, STATE), label=(I, 2)),
     "Pulse": case(
         lambda **k: sj.Pulse(**k)(jnp.asarray(1.0)),
         center=(S, 2.0),

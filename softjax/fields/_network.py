@@ -55,6 +55,14 @@ class NetworkField(AbstractField):
         self.label = None if label is None else jnp.asarray(label)
         self.prediction = prediction
 
+    @public
+    def with_label(self, label: Int[Array, ""] | int | None) -> "NetworkField":
+        """The same network with another class label, or with None without one: a batch of classes is `jax.vmap`.
+
+        Raises `ValueError` for a label that is not a whole number.
+        """
+        return NetworkField(self.network, self.process, self.prediction, label)
+
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of the data given `x` at time `t`, shape of `x`."""
         output = self.network(t, x) if self.label is None else self.network(t, x, self.label)

@@ -68,6 +68,18 @@ def test_a_batch_of_labels_is_vmap():
     assert_close(result, np.ones((3, 4, 5)) * np.asarray([0.0, 2.0, 4.0])[:, None, None])
 
 
+def test_a_field_takes_another_label_or_none_and_is_otherwise_the_same():
+    field = sj.NetworkField(jax.tree_util.Partial(scaled, jnp.asarray(2.0, FLOAT)), sj.EDM(0.5), "denoiser")
+    labelled = field.with_label(3)
+    assert labelled.network is field.network
+    assert labelled.process is field.process
+    assert labelled.prediction == field.prediction
+    assert_close(labelled.denoise(T, X), 6 * np.ones((4, 5)))
+    assert_close(labelled.with_label(None).denoise(T, X), field.denoise(T, X))
+    each = jax.vmap(lambda label: field.with_label(label).denoise(T, X)[0, 0])(jnp.arange(3))
+    assert_close(each, np.asarray([0.0, 2.0, 4.0]))
+
+
 def test_new_parameters_and_labels_do_not_retrace():
     traces = []
 
