@@ -1,0 +1,115 @@
+"""Locks on one file beside a result: which process lays it out, and which works on which block.
+
+The operating system drops the locks of a process that ends, however it ends, so none is ever stale; network file
+systems pass them between machines. Where there are none (Windows), only one process may work on a result at a time.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+_SET_UP, _FIRST_BLOCK = 0, 1
+_threads = threading.Lock()  # the locks of the system are between processes
+
+
+class Locks:
+    """The locks of one result; `path` None, a result in memory, has nobody to share with."""
+
+    def __init__(self, path: Path | None):
+        self._path = path
+        self._file = None if path is None else self._opened(path)
+
+    def _opened(self, path: Path) -> int:
+        while True:  # until what was opened is still the file of that name: its last user removes it
+            try:
+                number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise PermissionError(f"{path.parent} can't be written ({error.strerror}).") from error
+            if os.path.exists(path) and os.path.samestat(os.fstat(number), os.stat(path)):
+                return number
+            os.close(number)
+
+    @contextmanager
+    def set_up(self) -> Iterator[None]:
+        """Waits until nobody else lays out, repairs or completes the result, and keeps others from it."""
+        with _threads:
+            self._lock(_SET_UP, wait=True)
+            try:
+                yield
+            finally:
+                self._unlock(_SET_UP)
+
+    @contextmanager
+    def block(self, number: int, wait: bool) -> Iterator[bool]:
+        """Whether this process has the block to itself now; with `wait`, it waits until it has."""
+        held = self._lock(_FIRST_BLOCK + number, wait)
+        try:
+            yield held
+        finally:
+            if held:
+                self._unlock(_FIRST_BLOCK + number)
+
+    def alone(self) -> bool:
+        """Whether no other process works on the result; asked while setting up."""
+        if self._file is None or fcntl is None:
+            return True
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 0, _FIRST_BLOCK)
+        except OSError:
+            return False
+        fcntl.lockf(self._file, fcntl.LOCK_UN, 0, _FIRST_BLOCK)
+        return True
+
+    def sign(self) -> None:
+        """Writes down who works here, for those who ask."""
+        if self._file is not None:
+            owner = json.dumps({"host": socket.gethostname(), "process": os.getpid()}).encode()
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, owner, 0)
+
+    def close(self) -> None:
+        """Gives up all locks; the last one out removes the file."""
+        if self._file is None or self._path is None:
+            return
+        with suppress(OSError):
+            if fcntl is not None:
+                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(self._path)
+        os.close(self._file)
+        self._file = None
+
+    def _lock(self, byte: int, wait: bool) -> bool:
+        if self._file is None or fcntl is None:
+            return True
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _unlock(self, byte: int) -> None:
+        if self._file is not None and fcntl is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
+
+
+def owner(path: Path) -> str:
+    """Who works on the result whose lock file this is, in words; empty if nobody does."""
+    if not path.exists():
+        return ""
+    locks = Locks(path)
+    try:
+        if locks.alone():
+            return ""
+        known = json.loads(path.read_text() or "{}")
+        return f"process {known.get('process', '?')} on {known.get('host', '?')}"
+    finally:
+        locks.close()

@@ -1,0 +1,82 @@
+"""What a unit measures, said once: names, dimensions, units and descriptions of the arrays that it returns."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from softjax._checks import require
+
+_METADATA = "softjax.measured"
+
+
+@dataclass(frozen=True)
+class About:
+    """How an array is labelled: dimensions from the outermost on, unit, description, whether NaN is an answer."""
+
+    dims: tuple[str, ...] = ()
+    units: str = ""
+    long_name: str = ""
+    allow_nan: bool = False
+
+
+class Variable(eqx.Module):
+    """One array of a result, with its labels."""
+
+    name: str = eqx.field(static=True)
+    value: Any
+    dims: tuple[str, ...] = eqx.field(static=True)
+    about: About = eqx.field(static=True)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Unit and description, as a dataset holds them."""
+        labels = {"units": self.about.units, "long_name": self.about.long_name}
+        return {name: text for name, text in labels.items() if text}
+
+
+def measured(dims: tuple[str, ...] = (), units: str = "1", long_name: str = "", *, allow_nan: bool = False) -> Any:
+    """A field of an `equinox.Module` that a unit returns, with its labels in the dataset.
+
+    * `dims`: names of its dimensions; a Module in a field with dims adds its own fields' dims after these;
+    * `units` and `long_name`: stand in the dataset, on axes and in reports;
+    * `allow_nan`: NaN is an answer here ("nothing to estimate"); elsewhere it marks the unit as failed.
+    """
+    return eqx.field(metadata={_METADATA: About(tuple(dims), units, long_name, allow_nan)})
+
+
+def variables(tree: Any) -> list[Variable]:
+    """Every array of a unit's result under its own name: that of its field, key or place.
+
+    Raises `ValueError` for a result without arrays, and for two arrays of one name.
+    """
+    found = list(_walk(tree, "value", About()))
+    require(bool(found), "the unit must return at least one array, got none.")
+    names = [variable.name for variable in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    require(not twice, f"the unit returns several arrays called {', '.join(twice)}: give them different names.")
+    return found
+
+
+def _walk(tree: Any, name: str, outer: About) -> Iterator[Variable]:
+    if tree is None:
+        return
+    if is_dataclass(tree):
+        for field in fields(tree):
+            inner = field.metadata.get(_METADATA, About())
+            merged = replace(inner, dims=outer.dims + inner.dims, allow_nan=outer.allow_nan or inner.allow_nan)
+            yield from _walk(getattr(tree, field.name), field.name, merged)
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _walk(value, str(key), outer)
+    elif isinstance(tree, tuple | list):
+        names = getattr(tree, "_fields", [f"{name}_{place}" for place in range(len(tree))])
+        for inner_name, value in zip(names, tree, strict=True):
+            yield from _walk(value, inner_name, outer)
+    elif isinstance(tree, jax.Array | jax.ShapeDtypeStruct):
+        extra = tuple(f"{name}_{place}" for place in range(len(tree.shape) - len(outer.dims)))
+        yield Variable(name, tree, (outer.dims + extra)[: len(tree.shape)], outer)
+    else:
+        raise ValueError(f"the unit must return arrays, got {type(tree).__name__} for {name}.")

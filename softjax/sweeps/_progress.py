@@ -1,0 +1,27 @@
+"""A bar over the units of a sweep."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Callable[[int, int], None]]:
+    """What is to be called with the units done and all of them: nothing, a bar if True, or the given function."""
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda done, total: None
+    else:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as bar:
+            task = bar.add_task("compiling", total=None)
+            first: list[int] = []
+
+            def report(done: int, total: int) -> None:
+                first[:] = first or [done]
+                text = "compiling" if done == first[0] < total else "units"
+                bar.update(task, completed=done, total=total, description=text)
+
+            yield report

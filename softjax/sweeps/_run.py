@@ -1,0 +1,306 @@
+"""Computing what is missing of a sweep, and reading what there is."""
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import xarray as xr
+
+from softjax._checks import require
+from softjax._version import __version__
+from softjax.sweeps import _cluster, _store
+from softjax.sweeps._labels import labelled
+from softjax.sweeps._lock import Locks
+from softjax.sweeps._store import DONE, FAILED, TODO, Store
+from softjax.sweeps._sweep import Sweep
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished units and of all of them."""
+Derive = Callable[[xr.Dataset], xr.Dataset]
+"""From the finished result, what follows from it."""
+
+
+def run(
+    sweep: Sweep,
+    path: Path | str | None = None,
+    *,
+    progress: Progress | bool | None = None,
+    pack: int | None = None,
+    shard: tuple[int, int] | None = None,
+    client: Any = None,
+    derive: Derive | None = None,
+    repair: bool = False,
+    failures: Literal["warn", "raise", "keep"] = "warn",
+) -> xr.Dataset:
+    """Computes what is missing of a sweep, and returns all of it.
+
+    The axes are dimensions with their values as coordinates, members the next one, then those of the arrays; without
+    axes members come first, and only finished ones are there. Attributes say where the result comes from.
+
+    * `path`: folder of the result, resumed if it exists; in memory if None. Several processes may fill one folder.
+    * `progress`: True for a bar, or a function of the finished units and of all.
+    * `pack`: units side by side and stored together; by default as many as the memory takes, up to a limit.
+    * `shard`: (i, n) computes only every n-th block of units, from the i-th on, as in a job array.
+    * `client`: a `distributed.Client`; its workers, which must see `path`, compute the blocks.
+    * `derive`: called once with the finished result; the dataset that it returns is stored with it.
+    * `repair`: damaged and failed units are computed anew.
+    * `failures`: what is done about units that are not finite, which `attrs["failed"]` lists: a warning, a
+      `FloatingPointError`, or nothing. The others are stored in any case, and NaN stands in place of these.
+
+    Raises `FileExistsError` for a folder with something else in it, `DamagedResult` for one that has been changed,
+    `PermissionError` for one that can't be written, and `MemoryError` where one unit alone is too large.
+    """
+    from softjax.sweeps._progress import reporting
+
+    path = None if path is None else Path(path).expanduser()
+    require(shard is None or 0 <= shard[0] < shard[1], f"shard must be (i, n) with 0 <= i < n, got {shard}.")
+    require(client is None or path is not None, "a client's workers need a path, a folder that they all see.")
+    locks = Locks(None if path is None else _lock_file(path))
+    try:
+        store = _open(sweep, path, locks, pack, repair)
+        with reporting(progress) as report:
+            if client is not None and not store.complete:
+                _cluster.fill(client, sweep, store, report)
+            _fill(sweep, store, locks, shard, report)
+        _complete(sweep, store, locks, derive)
+        dataset = labelled(store)
+    finally:
+        locks.close()
+    _tell(dataset.attrs.get("failed", []), failures)
+    return dataset
+
+
+def load(path: Path | str) -> xr.Dataset:
+    """A result, finished or not, as `run` returns it: what is not finished is NaN, or left out where there are no axes.
+
+    `path` is the result's folder, or the one above it that a command was given. Raises `FileNotFoundError` where there
+    is none or nothing is finished, and `DamagedResult`, naming file and unit, where it is not what was written.
+    """
+    return labelled(opened(path))
+
+
+def opened(path: Path | str) -> Store:
+    """The result in a folder, or in the folder below it that a command has made."""
+    path = Path(path).expanduser()
+    inner = path / "data.zarr"
+    path = inner if inner.exists() and not (path / "zarr.json").exists() else path
+    store = _store.existing(path)
+    if store is None:
+        raise FileNotFoundError(
+            f"there are no results at {path}. Run the experiment first, with this folder as output."
+        )
+    return store
+
+
+def _lock_file(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(
+            f"{path.parent} can't be written ({error.strerror}). Choose a folder that you may write to."
+        ) from error
+    return path.with_name(f".{path.name}.lock")
+
+
+def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repair: bool) -> Store:
+    """The store of a sweep: that at `path`, if it is of the same sweep, or a new one."""
+    with locks.set_up():
+        store = None if path is None else _store.existing(path)
+        if store is None:
+            return _create(sweep, path, pack)
+        differing = [name for name, value in sweep.identity().items() if store.identity.get(name) != _json(value)]
+        if differing:
+            raise FileExistsError(
+                f"{path} holds the results of another configuration ({'; '.join(_difference(store, sweep, differing))}). "
+                "Choose another folder, or remove this one."
+            )
+        if locks.alone():
+            _store.sweep_up(store.path or Path())
+            locks.sign()
+            if repair:
+                _repair(store)
+        elif repair:
+            raise FileExistsError(f"{path} is being filled by another process; repair it when that has ended.")
+        _report_other_versions(store)
+        return store
+
+
+def _json(value: Any) -> Any:
+    import json
+
+    return json.loads(json.dumps(value))
+
+
+def _difference(store: Store, sweep: Sweep, names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        stored, asked = store.identity.get(name), _json(sweep.identity()[name])
+        if isinstance(stored, dict) and isinstance(asked, dict):
+            keys = [key for key in {**stored, **asked} if stored.get(key) != asked.get(key)]
+            yield "; ".join(f"{key}: {_short(stored.get(key))} there, {_short(asked.get(key))} here" for key in keys)
+        else:
+            yield f"{name}: {_short(stored)} there, {_short(asked)} here"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
+    known = sweep.known()
+    known["unit_number"] = ((("unit" if sweep.axes else sweep.dim),), sweep.order)
+    return _store.create(
+        path,
+        lead="unit" if sweep.axes else sweep.dim,
+        num_units=sweep.num_units,
+        block_size=sweep.block_size(pack),
+        templates=sweep.templates(),
+        known=known,
+        identity=sweep.identity(),
+        record=_provenance(sweep) | {"member_dim": sweep.dim},
+    )
+
+
+def _provenance(sweep: Sweep) -> dict[str, Any]:
+    """Where a result comes from: version, precision, device, random numbers, time."""
+    return {
+        "softjax_version": __version__,
+        **_versions(),
+        "float_type": str(jnp.result_type(float)),
+        "key": f"{jr.key_impl(sweep.key)} {jr.key_data(sweep.key).tolist()}",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "compile_time_s": 0.0,
+        "run_time_s": 0.0,
+        "units_computed": 0,
+    }
+
+
+def _versions() -> dict[str, str]:
+    device = jax.devices()[0]
+    name = f"{device.platform}: {device.device_kind} x {jax.device_count()}"
+    return {"jax_version": jax.__version__, "device": name}
+
+
+def _report_other_versions(store: Store) -> None:
+    then, now = store.record, _versions()
+    other = [f"{name}: {then[name]} then, {value} now" for name, value in now.items() if then[name] != value]
+    if other and not store.complete:
+        warnings.warn(f"{store.path} was begun under other conditions ({'; '.join(other)}).", stacklevel=4)
+
+
+def _repair(store: Store) -> None:
+    unsound = store.unsound()
+    if unsound:
+        store.update(complete=False)
+        for block in unsound:
+            store.clear(block)
+
+
+class Filler:
+    """Computes blocks of a sweep into its store."""
+
+    def __init__(self, sweep: Sweep, store: Store, locks: Locks):
+        self._sweep, self._store, self._locks = sweep, store, locks
+        sizes = [program.cells.size * sweep.members for program in sweep.programs]
+        self._ends = np.cumsum(sizes)
+        self._widths = [min(store.block_size, size) for size in sizes]
+        self.compile_time, self.run_time, self.units = 0.0, 0.0, 0
+
+    def block(self, number: int, wait: bool = False) -> bool:
+        """Computes a block unless it is done or another process is at it; returns whether it is done."""
+        with self._locks.block(number, wait) as held:
+            if not held or np.all(self._store.state_of(number) != TODO):
+                return held
+            values, states = self._computed(self._store.units_of(number))
+            self._store.write(number, values, states)
+        self.units += states.size
+        return True
+
+    def _computed(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        owners = np.searchsorted(self._ends, positions, side="right")
+        parts = [self._piece(int(owner), positions[owners == owner]) for owner in np.unique(owners)]
+        shapes = {
+            name: tuple(np.max([part[0][name].shape[1:] for part in parts], axis=0)) for name in self._store.names
+        }
+        values = {
+            name: np.concatenate([_store.padded(part[0][name], shape, part[0][name].dtype) for part in parts])
+            for name, shape in shapes.items()
+        }
+        return values, np.concatenate([part[1] for part in parts])
+
+    def _piece(self, owner: int, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Units of one program."""
+        program, members = self._sweep.programs[owner], self._sweep.members
+        within = positions - (self._ends[owner] - program.cells.size * members)
+        start = time.perf_counter()
+        self._widths[owner] = program.prepare(self._widths[owner])
+        self.compile_time += time.perf_counter() - start
+        start = time.perf_counter()
+        results, self._widths[owner] = program.run(within // members, within % members, self._widths[owner])
+        self.run_time += time.perf_counter() - start
+        states = np.full(positions.size, DONE)
+        for column, (variable, value) in enumerate(zip(program.described, results, strict=True)):
+            finite = np.isfinite(value).reshape(positions.size, -1).all(1) | variable.about.allow_nan
+            states = np.where((states == DONE) & ~finite, FAILED + column, states)
+        return {variable.name: value for variable, value in zip(program.described, results, strict=True)}, states
+
+
+def _fill(sweep: Sweep, store: Store, locks: Locks, shard: tuple[int, int] | None, report: Progress) -> None:
+    """Computes all blocks, or those of a shard; waits for those that other processes are at."""
+    states = store.states()
+    finished = int(np.sum(states != TODO))
+    report(finished, store.num_units)
+    if finished == store.num_units:
+        return
+    filler = Filler(sweep, store, locks)
+    blocks = range(store.num_blocks) if shard is None else range(shard[0], store.num_blocks, shard[1])
+    todo = [block for block in blocks if np.any(states[store.units_of(block)] == TODO)]
+    try:
+        busy = []
+        for block in todo:
+            done = filler.block(block)
+            busy += [] if done else [block]
+            finished += store.units_of(block).size if done else 0
+            report(finished, store.num_units)
+        for block in busy if shard is None else []:
+            filler.block(block, wait=True)
+            finished += store.units_of(block).size
+            report(finished, store.num_units)
+    finally:
+        with locks.set_up():
+            store.reload()
+            spent = {
+                "compile_time_s": filler.compile_time,
+                "run_time_s": filler.run_time,
+                "units_computed": filler.units,
+            }
+            store.update(record={name: store.record.get(name, 0) + value for name, value in spent.items()})
+
+
+def _complete(sweep: Sweep, store: Store, locks: Locks, derive: Derive | None) -> None:
+    """Marks a result whose units are all done or failed, with what follows from it."""
+    with locks.set_up():
+        store.reload()
+        states = store.states()
+        if store.complete or np.any(states == TODO):
+            return
+        if derive is not None and np.any(states == DONE):
+            store.add(derive(labelled(store)))
+        store.update(complete=True)
+
+
+def _tell(failed: Sequence[str], failures: str) -> None:
+    if not failed or failures == "keep":
+        return
+    listed = "; ".join(failed[:8]) + (f"; and {len(failed) - 8} more" if len(failed) > 8 else "")
+    message = f"{len(failed)} unit(s) failed: {listed}. The others are stored."
+    if failures == "raise":
+        raise FloatingPointError(message)
+    warnings.warn(message, stacklevel=3)
