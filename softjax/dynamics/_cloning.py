@@ -10,6 +10,7 @@ import jax.random as jr
 
 from softjax._checks import outputs, public, require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
+from softjax.dynamics._engines import EngineIntegrator
 from softjax.dynamics._simulate import Run, members_of, prepare
 from softjax.fields import AbstractField
 
@@ -47,7 +48,7 @@ def cloning_agreement(
     require(all(0 < i < steps for i in at), f"at must hold grid indices between 1 and {steps - 1}, got {list(at)}.")
     members_of(num, chunk, None)
     require(num >= 2, f"a standard error needs at least two trajectories, got num = {num}.")
-    run, ts, _ = prepare(field, ts, shape, None, None, None, "sde", solver, "scan")
+    run, ts, _ = prepare(field, ts, EngineIntegrator("sde", solver, "scan"), shape=shape)
     same = _cloned(run, ts, jnp.asarray(at), key, classify, num, chunk or num)
     return CloningAgreement(ts[jnp.asarray(at)], jnp.mean(same, axis=1), jnp.std(same, axis=1) / (num - 1) ** 0.5)
 

@@ -1,50 +1,90 @@
 """The two engines that step a state through the grid: diffrax, and a plain scan."""
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import diffrax as dfx
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import lineax as lx
 from equinox.internal import nondifferentiable_backward
 
-from softjax._checks import outputs
+from softjax._checks import require, require_option
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
 from softjax.dynamics._brownian import GridBrownian, interval_noise
 from softjax.dynamics._drift import flow_drift, sde_drift
+from softjax.dynamics._scan import Observe, observed, scan_grid
 from softjax.fields import AbstractField
 
+Kind = Literal["sde", "flow"]
+Engine = Literal["diffrax", "scan"]
 SOLVERS: dict[str, Callable[[], dfx.AbstractSolver]] = {"euler": dfx.Euler, "sea": dfx.SEA, "shark": dfx.ShARK}
 
 
 class Problem(eqx.Module):
-    """One trajectory to integrate: a field, what to observe, the grid, the start, and the noise."""
+    """One trajectory to integrate: a field, what to observe, the grid, the start, and the key of the noise."""
 
     field: AbstractField
-    observe: Callable[[Array, Configuration], Any] | None
-    noisy: bool = eqx.field(static=True)
+    observe: Observe | None
     ts: Times
     x0: Configuration
     key: PRNGKeyArray
 
-    def drift(self, t: Array, x: Configuration) -> Configuration:
+
+class AbstractIntegrator(eqx.Module):
+    """A way to integrate a problem, with its options."""
+
+    @property
+    @abstractmethod
+    def skips_end(self) -> bool:
+        """Whether the field is never evaluated at the end of the grid, which may then lie at zero noise."""
+
+    @abstractmethod
+    def __call__(self, problem: Problem) -> tuple[Configuration, Any]:
+        """The final state, and what was observed on the grid."""
+
+
+class EngineIntegrator(AbstractIntegrator):
+    """The integrator of `simulate`, with the options of that name. Raises `ValueError` for those that do not fit."""
+
+    kind: Kind = eqx.field(static=True)
+    solver: str | dfx.AbstractSolver
+    engine: Engine = eqx.field(static=True)
+
+    def __check_init__(self):
+        solver = self.solver
+        if isinstance(solver, str):
+            require_option("solver", solver, SOLVERS)
+        require(
+            self.engine == "diffrax" or solver in ("euler", "sea"),
+            f"engine 'scan' offers 'euler' and 'sea'; got {solver!r}.",
+        )
+        require(
+            self.noisy or solver not in ("sea", "shark"),
+            f"solver {solver!r} is for additive noise; for kind 'flow' take 'euler' or a diffrax ODE solver.",
+        )
+
+    def __call__(self, problem: Problem) -> tuple[Configuration, Any]:
+        return (_diffrax if self.engine == "diffrax" else _scan)(self, problem)
+
+    @property
+    def skips_end(self) -> bool:
+        return self.solver == "euler"
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the reverse SDE is integrated, not the flow."""
+        return self.kind == "sde"
+
+    def drift(self, field: AbstractField, t: Array, x: Configuration) -> Configuration:
         """Change of the state per unit decrease of t."""
-        return (sde_drift if self.noisy else flow_drift)(self.field, t, x)
-
-    def noise(self, t: Array) -> Array:
-        """Amplitude of the Brownian increments."""
-        return jnp.sqrt(self.field.process.beta(t))
-
-    def kept(self, t: Array, x: Configuration) -> Any:
-        """What is kept of this grid point."""
-        return observed(self.observe, t, x)
+        return (sde_drift if self.noisy else flow_drift)(field, t, x)
 
 
-def observed(observe: Callable[[Array, Configuration], Any] | None, t: Array, x: Configuration) -> Any:
-    """What a user's function keeps of a grid point, as arrays; None where there is no function."""
-    return None if observe is None else outputs("observe", observe(t, x))
+def _noise(field: AbstractField, t: Array) -> Array:
+    """Amplitude of the Brownian increments."""
+    return jnp.sqrt(field.process.beta(t))
 
 
 _FORWARD_ONLY = (
@@ -53,41 +93,39 @@ _FORWARD_ONLY = (
 )
 
 
-def _scan(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Configuration, Any]:
+def _scan(integrator: EngineIntegrator, problem: Problem) -> tuple[Configuration, Any]:
     """The scan engine: euler is x + h f(t, x) + g W, and sea, with g' the noise at the end of the step, is diffrax's.
 
     That is x + h f(t, x + g (W/2 + H)) + g W + (g' - g) (W/2 - H).
     """
+    field = problem.field
 
-    def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
-        index, t, t_next = interval
-        h, kept = t - t_next, problem.kept(t, x)
-        if not problem.noisy:
-            return x + h * problem.drift(t, x), kept
+    def step(index: Array, t: Array, t_next: Array, x: Configuration) -> Configuration:
+        h = t - t_next
+        if not integrator.noisy:
+            return x + h * integrator.drift(field, t, x)
         w, levy = interval_noise(problem.key, index, h, x.shape)
-        g = problem.noise(t)
-        if solver == "euler":
-            return x + h * problem.drift(t, x) + g * w, kept
-        change = problem.noise(t_next) - g
+        g = _noise(field, t)
+        if integrator.solver == "euler":
+            return x + h * integrator.drift(field, t, x) + g * w
+        change = _noise(field, t_next) - g
         x_mid = x + g * (0.5 * w + levy)
-        return x + h * problem.drift(t, x_mid) + g * w + change * (0.5 * w - levy), kept
+        return x + h * integrator.drift(field, t, x_mid) + g * w + change * (0.5 * w - levy)
 
-    ts = problem.ts
-    x, kept = jax.lax.scan(step, problem.x0, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
-    last = problem.kept(ts[-1], x)
-    return x, jax.tree.map(lambda path, end: jnp.concatenate([path, jnp.asarray(end)[None]]), kept, last)
+    return scan_grid(step, problem.ts, problem.x0, problem.observe)
 
 
-def _diffrax(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Configuration, Any]:
+def _diffrax(integrator: EngineIntegrator, problem: Problem) -> tuple[Configuration, Any]:
     """Any diffrax solver, one step per grid interval."""
+    solver, observe = integrator.solver, problem.observe
     stepper = SOLVERS[solver]() if isinstance(solver, str) else solver
     s = -problem.ts
     final = dfx.SubSaveAt(t1=True)
     saved = [final]
-    if problem.observe is not None:
-        saved.append(dfx.SubSaveAt(t0=True, steps=1, fn=lambda s, x, args: problem.kept(-jnp.asarray(s), x)))
+    if observe is not None:
+        saved.append(dfx.SubSaveAt(t0=True, steps=1, fn=lambda s, x, args: observed(observe, -jnp.asarray(s), x)))
     solution = dfx.diffeqsolve(
-        _terms(problem, stepper, s),
+        _terms(integrator, problem, stepper, s),
         stepper,
         s[0],
         s[-1],
@@ -100,20 +138,21 @@ def _diffrax(problem: Problem, solver: str | dfx.AbstractSolver) -> tuple[Config
         throw=False,
     )
     assert solution.ys is not None
-    path = (solution.ys[0][0], solution.ys[1] if problem.observe is not None else None)
+    path = (solution.ys[0][0], solution.ys[1] if observe is not None else None)
     return nondifferentiable_backward(path, msg=_FORWARD_ONLY)
 
 
-def _terms(problem: Problem, stepper: dfx.AbstractSolver, s: Times) -> Any:
-    drift = dfx.ODETerm(lambda s, x, args: problem.drift(-jnp.asarray(s), x))
-    if not problem.noisy:
+def _terms(integrator: EngineIntegrator, problem: Problem, stepper: dfx.AbstractSolver, s: Times) -> Any:
+    field = problem.field
+    drift = dfx.ODETerm(lambda s, x, args: integrator.drift(field, -jnp.asarray(s), x))
+    if not integrator.noisy:
         return drift
     path = GridBrownian(s, problem.x0.shape, _levy_area(stepper), key=problem.key)
     # A diagonal operator, never lineax's identity: with it diffrax's additive-noise solvers count the noise twice.
     return dfx.MultiTerm(
         drift,
         dfx.ControlTerm(
-            lambda s, x, args: lx.DiagonalLinearOperator(problem.noise(-jnp.asarray(s)) * jnp.ones_like(x)), path
+            lambda s, x, args: lx.DiagonalLinearOperator(_noise(field, -jnp.asarray(s)) * jnp.ones_like(x)), path
         ),
     )
 
@@ -127,6 +166,3 @@ def _levy_area(stepper: dfx.AbstractSolver) -> type:
             "for additive noise 'sea' and 'shark' do as well."
         )
     return dfx.SpaceTimeLevyArea if issubclass(needed, dfx.AbstractSpaceTimeLevyArea) else dfx.BrownianIncrement
-
-
-ENGINES = {"diffrax": _diffrax, "scan": _scan}

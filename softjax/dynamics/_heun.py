@@ -16,8 +16,9 @@ import jax.random as jr
 from softjax._checks import concrete, public, require, require_not_negative
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
-from softjax.dynamics._engines import observed
-from softjax.dynamics._simulate import Observe, Trajectory, finished, members_of, prepare, run_members, run_one
+from softjax.dynamics._engines import AbstractIntegrator, Problem
+from softjax.dynamics._scan import Observe, scan_grid
+from softjax.dynamics._simulate import Trajectory, finished, members_of, prepare, run_members, run_one
 from softjax.fields import AbstractField
 
 _LARGEST_RISE = 2**0.5 - 1  # of the noise level in one churned step, relative: the noise added is at most that present
@@ -89,7 +90,7 @@ def heun(
     `jax.random.fold_in(key, i)`. Raises `ValueError` for a process other than EDM and for negative noise levels;
     otherwise as `simulate`.
     """
-    run, ts, x0 = _prepared(field, ts, shape, x0, None if x0 is None else x0.shape, observe, churn)
+    run, ts, x0 = prepare(field, ts, _integrator(field, ts, churn), shape=shape, x0=x0, observe=observe)
     return finished(run_one, run, ts, x0, key)
 
 
@@ -113,49 +114,34 @@ def heun_ensemble(
     `num` or `chunk` below 1.
     """
     members = members_of(num, chunk, members)
-    run, ts, _ = _prepared(field, ts, shape, None, None, observe, churn)
+    run, ts, _ = prepare(field, ts, _integrator(field, ts, churn), shape=shape, observe=observe)
     return finished(run_members, run, ts, None, key, members, chunk or num)
 
 
-class HeunRun(eqx.Module):
-    """Everything that one trajectory needs besides its noise levels, start and key."""
+class HeunIntegrator(AbstractIntegrator):
+    """Heun's method with its options: churn, and whether the end of the grid, of positive noise, is observed."""
 
-    field: AbstractField
-    observe: Observe | None
     churn: Churn | None
-    shape: tuple[int, ...] = eqx.field(static=True)
     observe_end: bool = eqx.field(static=True)
 
-    def __call__(self, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
-        key_start, key_noise = jr.split(key)
-        if x0 is None:
-            x0 = self.field.process.prior_scale(ts[0]) * jr.normal(key_start, self.shape, ts.dtype)
+    @property
+    def skips_end(self) -> bool:
+        return True  # where its noise is zero
 
-        def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
-            index, t, t_next = interval
-            kept = observed(self.observe, t, x)
+    def __call__(self, problem: Problem) -> tuple[Configuration, Any]:
+        num_steps = problem.ts.shape[0] - 1
+
+        def step(index: Array, t: Array, t_next: Array, x: Configuration) -> Configuration:
             if self.churn is not None:
-                noise = jr.normal(jr.fold_in(key_noise, index), x.shape, x.dtype)
-                t, x = self.churn.raised(t, x, noise, ts.shape[0] - 1)
-            return heun_step(self.field, t, t_next, x), kept
+                noise = jr.normal(jr.fold_in(problem.key, index), x.shape, x.dtype)
+                t, x = self.churn.raised(t, x, noise, num_steps)
+            return heun_step(problem.field, t, t_next, x)
 
-        x, path = jax.lax.scan(step, x0, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
-        if self.observe_end:
-            last = observed(self.observe, ts[-1], x)
-            path = jax.tree.map(lambda path, end: jnp.concatenate([path, end[None]]), path, last)
-        return Trajectory(ts, x, path)
+        return scan_grid(step, problem.ts, problem.x0, problem.observe, self.observe_end)
 
 
-def _prepared(
-    field: AbstractField,
-    ts: Times,
-    shape: Sequence[int] | None,
-    x0: Array | None,
-    lattice: Sequence[int] | None,
-    observe: Observe | None,
-    churn: Churn | None,
-) -> tuple[HeunRun, Times, Array | None]:
-    """Checks what the user gave: EDM's flow, and otherwise what a simulation of the flow by Euler's steps accepts."""
+def _integrator(field: AbstractField, ts: Times, churn: Churn | None) -> HeunIntegrator:
+    """Checks what `heun` asks for beyond `simulate`: EDM's process, and times that are noise levels."""
     require(
         field.process.has_edm_clock(),
         f"heun integrates fields of an EDM process, got {type(field.process).__name__}; for the probability flow of "
@@ -163,5 +149,4 @@ def _prepared(
     )
     require_not_negative("ts", ts)
     last = concrete(ts)
-    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, "flow", "euler", "scan")
-    return HeunRun(field, observe, churn, run.shape, last is not None and bool(last[-1] > 0)), ts, x0
+    return HeunIntegrator(churn, last is not None and bool(last[-1] > 0))

@@ -6,7 +6,6 @@ equation, solved exactly mode by mode with its noise, and half a step of the cub
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,10 +13,10 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require, require_decreasing, require_lattice, require_not_negative
+from softjax._checks import public, require, require_not_negative
 from softjax._types import Array, ArrayLike, Configuration, Float, PRNGKeyArray, Times
-from softjax.dynamics._engines import observed
-from softjax.dynamics._simulate import Observe, Trajectory, finished
+from softjax.dynamics._scan import Observe, scan_grid
+from softjax.dynamics._simulate import Trajectory, finished, lattice_and_times
 from softjax.spectral import wavevectors
 
 
@@ -71,14 +70,10 @@ def simulate_landau(
     Raises `ValueError` as `simulate` does, and for a negative stiffness, quartic coefficient or noise that is fixed;
     `FloatingPointError` when the trajectory stops being finite (outside `jit` only).
     """
-    require_decreasing("ts", ts)
-    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
-    lattice = tuple(x0.shape if x0 is not None else shape or ())
-    require_lattice("shape" if x0 is None else "x0", lattice)
+    lattice, ts = lattice_and_times(ts, shape, x0)
     if isinstance(coefficients, LandauCoefficients):
         _check_fixed(coefficients, len(lattice))
-    dtype = x0.dtype if x0 is not None else jnp.result_type(float)
-    return finished(_run, coefficients, jnp.asarray(ts, dtype), lattice, x0, key, observe)
+    return finished(_run, coefficients, ts, lattice, x0, key, observe)
 
 
 @eqx.filter_jit
@@ -93,14 +88,11 @@ def _run(
     key_start, key_noise = jr.split(key)
     start = jr.normal(key_start, shape, ts.dtype) if x0 is None else x0
 
-    def step(x: Configuration, interval: tuple[Array, Array, Array]) -> tuple[Configuration, Any]:
-        index, t, t_next = interval
+    def step(index: Array, t: Array, t_next: Array, x: Configuration) -> Configuration:
         noise = jr.normal(jr.fold_in(key_noise, index), shape, ts.dtype)
-        return _step(coefficients, t, t - t_next, x, noise), observed(observe, t, x)
+        return _step(coefficients, t, t - t_next, x, noise)
 
-    x, kept = jax.lax.scan(step, start, (jnp.arange(ts.shape[0] - 1), ts[:-1], ts[1:]))
-    last = observed(observe, ts[-1], x)
-    return Trajectory(ts, x, jax.tree.map(lambda path, end: jnp.concatenate([path, end[None]]), kept, last))
+    return Trajectory(ts, *scan_grid(step, ts, start, observe))
 
 
 def _step(coefficients: Coefficients, t: Array, h: Array, x: Configuration, noise: Array) -> Configuration:

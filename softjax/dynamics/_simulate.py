@@ -4,7 +4,7 @@ Reverse time is integrated forward in s = -t, so that no solver sees a negative 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import diffrax as dfx
 import equinox as eqx
@@ -20,17 +20,13 @@ from softjax._checks import (
     require_decreasing,
     require_lattice,
     require_not_negative,
-    require_option,
     wider,
 )
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
-from softjax.dynamics._engines import ENGINES, SOLVERS, Problem
+from softjax.dynamics._engines import AbstractIntegrator, Engine, EngineIntegrator, Kind, Problem
+from softjax.dynamics._scan import Observe
 from softjax.fields import AbstractField
 from softjax.processes import AbstractProcess
-
-Observe = Callable[[Array, Configuration], Any]
-Kind = Literal["sde", "flow"]
-Engine = Literal["diffrax", "scan"]
 
 
 class Trajectory(eqx.Module):
@@ -79,8 +75,8 @@ def simulate(
     finite or whose shape does not fit the field, and for unknown options; `FloatingPointError` when the trajectory
     itself stops being finite (outside `jit` only).
     """
-    lattice = None if x0 is None else x0.shape
-    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    integrator = EngineIntegrator(kind, solver, engine)
+    run, ts, x0 = prepare(field, ts, integrator, shape=shape, x0=x0, observe=observe)
     return finished(run_one, run, ts, x0, key)
 
 
@@ -110,8 +106,8 @@ def simulate_ensemble(
     members = members_of(num, chunk, members)
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
-    lattice = None if x0 is None else x0.shape[1:]
-    run, ts, x0 = prepare(field, ts, shape, x0, lattice, observe, kind, solver, engine)
+    integrator = EngineIntegrator(kind, solver, engine)
+    run, ts, x0 = prepare(field, ts, integrator, shape=shape, x0=x0, one_start_each=True, observe=observe)
     return finished(run_members, run, ts, x0, key, members, chunk or num)
 
 
@@ -126,37 +122,30 @@ def members_of(num: int, chunk: int | None, members: Int[Array, " num"] | None) 
     return members
 
 
-Runner = Callable[[Times, Configuration | None, PRNGKeyArray], Trajectory]
-"""What integrates one trajectory: its times, its start or None, its key."""
-
-
 class Run(eqx.Module):
     """Everything that one trajectory needs besides its times, start and key."""
 
     field: AbstractField
     observe: Observe | None
     shape: tuple[int, ...] = eqx.field(static=True)
-    kind: Kind = eqx.field(static=True)
-    solver: str | dfx.AbstractSolver
-    engine: Engine = eqx.field(static=True)
+    integrator: AbstractIntegrator
 
     def __call__(self, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
         key_start, key_noise = jr.split(key)
         if x0 is None:
             x0 = self.field.process.prior_scale(ts[0]) * jr.normal(key_start, self.shape, ts.dtype)
         _require_same_shape(self.field, ts[0], x0)
-        problem = Problem(self.field, self.observe, self.kind == "sde", ts, x0, key_noise)
-        x, observed = ENGINES[self.engine](problem, self.solver)
+        x, observed = self.integrator(Problem(self.field, self.observe, ts, x0, key_noise))
         return Trajectory(ts, x, observed)
 
 
 @eqx.filter_jit
-def run_one(run: Runner, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
+def run_one(run: Run, ts: Times, x0: Configuration | None, key: PRNGKeyArray) -> Trajectory:
     return run(ts, x0, key)
 
 
 @eqx.filter_jit
-def run_members(run: Runner, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int) -> Trajectory:
+def run_members(run: Run, ts: Times, x0: Array | None, key: PRNGKeyArray, members: Array, chunk: int) -> Trajectory:
     keys = jax.vmap(lambda i: jr.fold_in(key, i))(members)
 
     def one(start: tuple[PRNGKeyArray, Configuration | None]) -> tuple[Configuration, Any]:
@@ -172,50 +161,43 @@ def run_members(run: Runner, ts: Times, x0: Array | None, key: PRNGKeyArray, mem
 def prepare(
     field: AbstractField,
     ts: Times,
+    integrator: AbstractIntegrator,
+    *,
     shape: Sequence[int] | None,
-    x0: Array | None,
-    lattice: Sequence[int] | None,
-    observe: Observe | None,
-    kind: Kind,
-    solver: str | dfx.AbstractSolver,
-    engine: Engine,
+    x0: Array | None = None,
+    one_start_each: bool = False,
+    observe: Observe | None = None,
 ) -> tuple[Run, Times, Array | None]:
-    """Checks what the user gave. `lattice` is that of one start in `x0`.
+    """What was given, checked: the run, its times and its start, or with `one_start_each` the starts of an ensemble.
 
     The state takes the wider precision of the field and the start, without a start the default one; the times that of
     the state.
     """
-    _check_solver(kind, solver, engine)
-    require_decreasing("ts", ts)
-    known = concrete(ts)
-    if known is not None:
-        _check_range(field, known, solver)
-    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
     if x0 is not None:
         _, x0 = wider(field, x0)
-    lattice = tuple(shape or ()) if lattice is None else tuple(lattice)
+    lattice, times = lattice_and_times(ts, shape, x0, one_start_each)
+    known = concrete(ts)
+    if known is not None:
+        _check_range(field.process, known, integrator)
+    return Run(field, observe, lattice, integrator), times, x0
+
+
+def lattice_and_times(
+    ts: Times, shape: Sequence[int] | None, x0: Array | None, one_start_each: bool = False
+) -> tuple[tuple[int, ...], Times]:
+    """The lattice of one state, from the one of `shape` and `x0` that is given; the grid in the state's precision."""
+    require_decreasing("ts", ts)
+    require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
+    lattice = tuple(shape or ()) if x0 is None else x0.shape[1:] if one_start_each else x0.shape
     require_lattice("shape" if x0 is None else "x0", lattice)
-    dtype = jnp.result_type(float) if x0 is None else x0.dtype
-    return Run(field, observe, lattice, kind, solver, engine), jnp.asarray(ts, dtype), x0
+    return lattice, jnp.asarray(ts, jnp.result_type(float) if x0 is None else x0.dtype)
 
 
-def _check_solver(kind: str, solver: str | dfx.AbstractSolver, engine: str) -> None:
-    if isinstance(solver, str):
-        require_option("solver", solver, SOLVERS)
-    require(
-        engine == "diffrax" or solver in ("euler", "sea"), f"engine 'scan' offers 'euler' and 'sea'; got {solver!r}."
-    )
-    require(
-        kind == "sde" or solver not in ("sea", "shark"),
-        f"solver {solver!r} is for additive noise; for kind 'flow' take 'euler' or a diffrax ODE solver.",
-    )
-
-
-def _check_range(field: AbstractField, ts: np.ndarray, solver: str | dfx.AbstractSolver) -> None:
+def _check_range(process: AbstractProcess, ts: np.ndarray, integrator: AbstractIntegrator) -> None:
     """Refuses grids that start where no signal is left, or end where the score diverges, where that is known."""
     require_not_negative("ts", ts)
-    _check_start(field.process, ts[0])
-    process, t_end = field.process, ts[-1]
+    _check_start(process, ts[0])
+    t_end = ts[-1]
     noise, rate = concrete(process.sigma(t_end)), concrete(process.beta(t_end))
     if t_end > 0 or noise is None or rate is None or noise > 0:
         return
@@ -224,9 +206,9 @@ def _check_range(field: AbstractField, ts: np.ndarray, solver: str | dfx.Abstrac
         bool(rate == 0), f"under {name} the score diverges at t = 0: end ts at a small positive time, got {t_end:g}."
     )
     require(
-        solver == "euler",
+        integrator.skips_end,
         f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
-        f"ts[-1] = {t_end:g} with {solver!r}.",
+        f"ts[-1] = {t_end:g}: end at a small positive time, or take 'euler'.",
     )
 
 
