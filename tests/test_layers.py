@@ -26,7 +26,6 @@ LAYERS = [
     {"sweeps"},
     {"plotting"},
     {"experiments"},
-    {"commands"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -38,21 +37,24 @@ def layer_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py").removesuffix(".pyi")
 
 
-def imported_layers(source, package):
-    """Layers of softjax that the source of a module in `package` imports, inside functions too."""
+def imported_modules(source, package):
+    """Full names of the modules that the source of one in `package` imports from, inside functions too."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*parents, *([node.module] if node.module else [])])
-            modules = [f"softjax.{alias.name}" for alias in node.names] if module == "softjax" else [module]
-        else:
-            continue
-        for module in modules:
-            parts = module.split(".")
-            if parts[0] == "softjax":
-                yield parts[1] if len(parts) > 1 else "__init__"
+            folder = module in ("softjax", "softjax.experiments", "jax")  # whose names are modules
+            yield from ([f"{module}.{alias.name}" for alias in node.names] if folder else [module])
+
+
+def imported_layers(source, package):
+    """Layers of softjax among these."""
+    for module in imported_modules(source, package):
+        parts = module.split(".")
+        if parts[0] == "softjax":
+            yield parts[1] if len(parts) > 1 else "__init__"
 
 
 def violations(source, layer, package):
@@ -99,6 +101,57 @@ def test_a_violation_is_found(source):
 @pytest.mark.parametrize("source", ["from softjax._types import Array", "from . import _lattice", "import numpy"])
 def test_a_legal_import_passes(source):
     assert not list(violations(source, "spectral", "softjax.spectral"))
+
+
+EXPERIMENTS = sorted(path.parent.name for path in PACKAGE.glob("experiments/*/study.py") if path.parent.name[0] != "_")
+
+
+def modules_imported_in(folder):
+    """Every module that a file in a folder of softjax imports from."""
+    package = f"softjax.{folder.replace('/', '.')}"
+    paths = sorted((PACKAGE / folder).glob("*.py"))
+    assert paths
+    return {module for path in paths for module in imported_modules(path.read_text(), package)}
+
+
+def experiments_among(modules):
+    parts = [module.split(".") for module in modules]
+    return {part[2] for part in parts if part[:2] == ["softjax", "experiments"] and len(part) > 2} & {*EXPERIMENTS}
+
+
+def test_the_experiments_are_known():
+    assert {"patch", "pulse", "theory"} <= {*EXPERIMENTS}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_imports_no_other_one(name):
+    assert experiments_among(modules_imported_in(f"experiments/{name}")) <= {name}
+
+
+@pytest.mark.parametrize("folder", ["sweeps", "experiments/_shared", "cli", "plotting"])
+def test_what_serves_all_experiments_names_none(folder):
+    assert experiments_among(modules_imported_in(folder)) == set()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from softjax.experiments.patch.study import unit",
+        "from softjax.experiments import patch",
+        "import softjax.experiments.patch",
+        "from ..patch import study",
+        "def f():\n    from softjax.experiments.patch import run",
+    ],
+)
+def test_an_import_of_another_experiment_is_found(source):
+    assert experiments_among(imported_modules(source, "softjax.experiments.theory")) == {"patch"}
+
+
+def test_plotting_draws_and_does_not_compute():
+    """It takes arrays and results as they are: nothing random, no program, nothing of softjax that makes them."""
+    imported = modules_imported_in("plotting")
+    assert {module.partition(".")[0] for module in imported}.isdisjoint({"jax", "equinox", "diffrax"})
+    assert {module.split(".")[1] for module in imported if module.startswith("softjax.")} <= {"plotting", "analysis"}
 
 
 PRODUCTS = {f"jnp.{name}" for name in ("dot", "einsum", "inner", "matmul", "tensordot", "vdot", "vecdot")}

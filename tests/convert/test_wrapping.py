@@ -6,7 +6,8 @@ from convert.tiny_edm2 import ARGUMENTS, STATE
 from convert.torch_zip_writer import state_dict_pickle, text, torch_zip, training_file
 from helpers import FLOAT
 
-from softjax.commands import Convert, parse
+from softjax.cli._convert import Convert
+from softjax.cli._parse import parse
 from softjax.convert import CheckpointError, convert, load_module, parameters, read_checkpoint
 from softjax.convert._edm2 import edm2_config, edm2_from_tensors
 from softjax.convert._safetensors import write_safetensors
