@@ -102,6 +102,33 @@ class PatchDictionary(eqx.Module):
         """Squared Euclidean norm of each pattern."""
         return jnp.sum(self.patterns**2, axis=tuple(range(1, self.patterns.ndim)))
 
+    @property
+    def representatives(self) -> tuple[int, ...]:
+        """Index of one pattern of each mirror pair, the first, and of every pattern without a mirror; R of them."""
+        return tuple(m for m, mirror in enumerate(self.mirrors) if mirror is None or m < mirror)
+
+    @property
+    def representative_patterns(self) -> Float[Array, "R ..."]:
+        """The patterns of `representatives`: the overlaps with these determine those with all."""
+        return self.patterns[jnp.asarray(self.representatives)]
+
+    @property
+    def representative_mirrors(self) -> tuple[int, ...]:
+        """For each of `representatives` the index of its mirror, or its own where it has none."""
+        mirrors = [self.mirrors[m] for m in self.representatives]
+        return tuple(m if mirror is None else mirror for m, mirror in zip(self.representatives, mirrors, strict=True))
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """For each pattern the place in `representatives` of the one that is equal to it, or its negative."""
+        place = {index: b for b, m in enumerate(self.representatives) for index in (m, self.representative_mirrors[b])}
+        return tuple(place[m] for m in range(len(self.mirrors)))
+
+    @property
+    def signs(self) -> tuple[int, ...]:
+        """For each pattern 1 if it is a representative, -1 if it is the mirror of one."""
+        return tuple(1 if m in self.representatives else -1 for m in range(len(self.mirrors)))
+
     @public
     def pad(self, patch_size: int) -> "PatchDictionary":
         """The same model on larger patches: sites that are added are zero, hence carry no evidence.

@@ -47,7 +47,7 @@ class PatchField(AbstractEvidenceField):
         if self._use_fft:
             return self.posterior_mean(t, self._evidence_by_fft(x))
         # A tuple, not an array: then overlaps and posterior become one fused loop over the sites.
-        return self._mean(t, tuple(_correlate(padded, y) for y in self._representatives))
+        return self._mean(t, tuple(_correlate(padded, y) for y in self.dictionary.representative_patterns))
 
     def evidence(self, x: Configuration) -> Float[Array, "R ..."]:
         """Overlap of every neighbourhood of `x` (*lattice) with the R representative patterns, (R, *lattice)."""
@@ -55,12 +55,12 @@ class PatchField(AbstractEvidenceField):
         if self._use_fft:
             return self._evidence_by_fft(x)
         # A loop, so that XLA stores the evidence: for an unrolled sum it repeats the work in each of its uses.
-        return jax.lax.map(lambda y: _correlate(padded, y), self._representatives)
+        return jax.lax.map(lambda y: _correlate(padded, y), self.dictionary.representative_patterns)
 
     def posterior_mean(self, t: Time, evidence: Float[Array, "R ..."] | tuple[Array, ...]) -> Configuration:
         """Denoiser (*lattice) as a function of the evidence (R, *lattice)."""
         scale = self._scale(t)
-        return self._mean(t, tuple(scale * evidence[b] for b in range(len(self._groups))))
+        return self._mean(t, tuple(scale * evidence[b] for b in range(len(self.dictionary.representatives))))
 
     def _scale(self, t: Time) -> Array:
         """What the evidence is multiplied by in the logits."""
@@ -71,27 +71,14 @@ class PatchField(AbstractEvidenceField):
         norms = self.dictionary.squared_norms
         excess = norms - jnp.min(norms)  # equal norms cancel exactly
         bias = self.dictionary.log_prior - 0.5 * self.process.alpha(t) * self._scale(t) * excess
-        member, mirror = (jnp.asarray(index) for index in zip(*self._groups, strict=True))
-        return mixture_mean(u, Groups(bias[member], bias[mirror], self.dictionary.centres[member]), self._paired)
-
-    @property
-    def _groups(self) -> list[tuple[int, int]]:
-        """Index of each representative pattern and of its mirror (or of itself, when it has none)."""
-        mirrors = self.dictionary.mirrors
-        pairs = [(m, m if mirror is None else mirror) for m, mirror in enumerate(mirrors)]
-        return [(m, mirror) for m, mirror in pairs if m <= mirror]
-
-    @property
-    def _paired(self) -> tuple[bool, ...]:
-        return tuple(m != mirror for m, mirror in self._groups)
-
-    @property
-    def _representatives(self) -> Float[Array, "R ..."]:
-        return self.dictionary.patterns[jnp.asarray([m for m, _ in self._groups])]
+        members, mirrors = self.dictionary.representatives, self.dictionary.representative_mirrors
+        member, mirror = jnp.asarray(members), jnp.asarray(mirrors)
+        paired = tuple(m != n for m, n in zip(members, mirrors, strict=True))
+        return mixture_mean(u, Groups(bias[member], bias[mirror], self.dictionary.centres[member]), paired)
 
     @property
     def _use_fft(self) -> bool:
-        return self._representatives.size > _MAX_SHIFTED_TERMS
+        return self.dictionary.representative_patterns.size > _MAX_SHIFTED_TERMS
 
     def _pad(self, x: Configuration) -> Configuration:
         patch = self.dictionary.patch_shape
@@ -105,9 +92,9 @@ class PatchField(AbstractEvidenceField):
     def _evidence_by_fft(self, x: Configuration) -> Float[Array, "R ..."]:
         """The same correlation by the convolution theorem, at a cost that does not depend on the patch."""
         axes = tuple(range(1, x.ndim + 1))
-        patch = self.dictionary.patch_shape
+        patterns, patch = self.dictionary.representative_patterns, self.dictionary.patch_shape
         room = [(0, length - side) for side, length in zip(patch, x.shape, strict=True)]
-        kernels = jnp.roll(jnp.pad(self._representatives, [(0, 0), *room]), [-(side // 2) for side in patch], axes)
+        kernels = jnp.roll(jnp.pad(patterns, [(0, 0), *room]), [-(side // 2) for side in patch], axes)
         spectrum = jnp.fft.rfftn(x)[None] * jnp.conj(jnp.fft.rfftn(kernels, axes=axes))
         return jnp.fft.irfftn(spectrum, s=x.shape, axes=axes)
 

@@ -87,7 +87,7 @@ class DictionaryClosure(AbstractClosure):
         )
         require(num_samples >= 32, f"num_samples must be at least 32, got {num_samples}.")
         self.dictionary = dictionary
-        self.transforms = _transforms(dictionary.patterns[np.asarray(_representatives(dictionary))], shape)
+        self.transforms = _transforms(dictionary.representative_patterns, shape)
         self.normals = _shifted_normals(8, num_samples // 16, self.transforms.shape[1])
 
     def __call__(self, alpha: Array, variance: Array, mean: Array, structure_factor: Array) -> Averages:
@@ -104,23 +104,17 @@ class DictionaryClosure(AbstractClosure):
         covariance = tensordot(jnp.mean(pulls, 0), self.transforms[0], 1)
         return Averages(covariance, jnp.std(zero_modes, ddof=1) / len(pulls) ** 0.5, jnp.mean(denoised))
 
-    @property
-    def _pairs(self) -> list[tuple[int, int]]:
-        """Every pattern with its mirror, or with itself."""
-        return [(m, m if mirror is None else mirror) for m, mirror in enumerate(self.dictionary.mirrors)]
-
     def _posterior(self, alpha: Array, variance: Array, overlaps: Array) -> tuple[Array, Array]:
         """Mean over points of the weight with which each representative enters the covariance, (B,), and of D."""
-        members = _representatives(self.dictionary)
-        owner = np.asarray([members.index(m if m in members else mirror) for m, mirror in self._pairs])
-        sign = jnp.asarray([1.0 if m in members else -1.0 for m, _ in self._pairs], overlaps.dtype)
+        owner = np.asarray(self.dictionary.owners)
+        sign = jnp.asarray(self.dictionary.signs, overlaps.dtype)
         norms = self.dictionary.squared_norms
         bias = self.dictionary.log_prior - 0.5 * alpha**2 / variance * (norms - jnp.min(norms))
         p = jax.nn.softmax(alpha / variance * sign * overlaps[:, owner] + bias)
         centres = self.dictionary.centres
         denoised = matmul(p, centres)
         pull = sign * jnp.mean(p * (centres - denoised[:, None]), axis=0)
-        return jax.ops.segment_sum(pull, owner, len(members)), jnp.mean(denoised)
+        return jax.ops.segment_sum(pull, owner, len(self.dictionary.representatives)), jnp.mean(denoised)
 
 
 @public
@@ -148,11 +142,6 @@ def _normal_mean(function: Callable[[Array], Array], c: Array) -> Array:
     stretch = jnp.sqrt(1 + c**2)
     values = function(1 / jnp.cosh(c / stretch * u) ** 2)
     return jnp.sum(weights * jnp.exp(-0.5 * (u / stretch) ** 2) * values) / stretch
-
-
-def _representatives(dictionary: PatchDictionary) -> list[int]:
-    """Index of one pattern of each mirror pair, and of each pattern without a mirror."""
-    return [m for m, mirror in enumerate(dictionary.mirrors) if mirror is None or m < mirror]
 
 
 def _transforms(patterns: Array, shape: Sequence[int]) -> Float[Array, "2 B ..."]:

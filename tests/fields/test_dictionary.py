@@ -49,6 +49,17 @@ def test_mirrors_pair_each_pattern_with_one_negative(patterns, num_pairs):
         assert np.array_equal(patterns[m], -patterns[mirror])
 
 
+@pytest.mark.parametrize("patterns", [[A, B], [A, -A], [A, B, -B, -A], [A, -A, -A, -A, B], [ZERO, A, -A, ZERO]])
+def test_every_pattern_is_a_representative_or_its_negative(patterns):
+    dictionary = sj.PatchDictionary(np.stack(patterns))
+    representatives, signs = np.asarray(dictionary.representative_patterns), np.asarray(dictionary.signs)
+    np.testing.assert_array_equal(signs[:, None, None] * representatives[np.asarray(dictionary.owners)], patterns)
+    np.testing.assert_array_equal(representatives, dictionary.patterns[np.asarray(dictionary.representatives)])
+    assert [m for m, sign in enumerate(signs) if sign == 1] == list(dictionary.representatives)
+    for m, mirror in zip(dictionary.representatives, dictionary.representative_mirrors, strict=True):
+        assert mirror == (m if dictionary.mirrors[m] is None else dictionary.mirrors[m])
+
+
 def test_traced_patterns_give_the_same_field_without_mirrors():
     patterns, x = (
         jnp.asarray(np.stack([A, -A, B]), FLOAT),
