@@ -43,6 +43,8 @@ from .fields import PatchField as PatchField
 from .fields import Pulse as Pulse
 from .fields import RescaledField as RescaledField
 from .fields import pulse as pulse
+from .jacobian import Dispersion as Dispersion
+from .jacobian import EffectiveRadius as EffectiveRadius
 from .jacobian import Eigenpairs as Eigenpairs
 from .jacobian import ModeLeakage as ModeLeakage
 from .jacobian import ModeProbe as ModeProbe

@@ -341,7 +341,7 @@ for field in (PATCH, EMPIRICAL):
 
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
-    *("ModeLeakage", "ModeResponse", "FourierModes"),
+    *("Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes"),
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}

@@ -6,6 +6,7 @@ imaginary part minus the angular frequency. Order and signs are those of `theory
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,20 +18,31 @@ from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 
 
+class Dispersion(NamedTuple):
+    r"""The dispersion of a Jacobian by random probes; each (*lattice), complex, in FFT order and units of 1/t.
+
+    * `rates`: $\lambda(k)$, its real part the growth rate, its imaginary part minus the angular frequency;
+    * `standard_error`: `.real` and `.imag` are those of the two parts.
+    """
+
+    rates: Complex[Array, "..."]
+    standard_error: Complex[Array, "..."]
+
+
 @public
 def dispersion(
     f: Drift, x: Configuration, *, key: PRNGKeyArray, num_probes: int = 16, batch_size: int = 16
-) -> tuple[Complex[Array, "..."], Complex[Array, "..."]]:
-    r"""$\lambda(k)$ of any drift `f` at `x` by random probes, and its standard error; (*lattice) each, in units of 1/t.
+) -> Dispersion:
+    r"""$\lambda(k)$ of any drift `f` at `x` (*lattice) by random probes, and its standard error, in units of 1/t.
 
     A probe is real noise z with random phases and $|\hat z(k)|^2 = N$ at every k: $\hat z^*(k)(Jz)^\wedge(k)/N$ has the
     mean $\lambda(k)$, and its variance is the squared length of the k-th row of J in Fourier space without the
     diagonal. A convolution has none: there a probe is exact.
 
-    `sem.real` and `sem.imag` are the standard errors of the two parts, from the scatter of the probes: few probes
-    have the tails of Student's t. One linearisation serves all; `batch_size` probes run at a time. Probe i depends on
-    the key and i only. Not compiled here, as `mode_response`. Raises `ValueError` for a state that is not finite, a
-    drift of another shape, and fewer than two probes.
+    The standard errors are from the scatter of the probes: few probes have the tails of Student's t. One linearisation
+    serves all; `batch_size` probes run at a time. Probe i depends on the key and i only. Not compiled here, as
+    `mode_response`. Raises `ValueError` for a state that is not finite, a drift of another shape, and fewer than two
+    probes.
     """
     _require_batch(batch_size)
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
@@ -44,7 +56,7 @@ def dispersion(
 
     samples = jax.lax.map(estimate, jnp.arange(num_probes), batch_size=batch_size)
     errors = [jnp.std(part, 0, ddof=1) / float(np.sqrt(num_probes)) for part in (samples.real, samples.imag)]
-    return jnp.mean(samples, 0), jax.lax.complex(*errors)
+    return Dispersion(jnp.mean(samples, 0), jax.lax.complex(*errors))
 
 
 def _random_phases(key: PRNGKeyArray, like: Configuration) -> Complex[Array, "..."]:

@@ -1,6 +1,6 @@
 r"""How far a Jacobian reaches: its rms displacement, from commutators with the position (theory.md section 5)."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,17 @@ from softjax._types import Array, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 
 
+class EffectiveRadius(NamedTuple):
+    """How far a Jacobian reaches, in sites.
+
+    * `radius`: (), rms distance between the sites that it connects;
+    * `standard_error`: (), of the radius, from the scatter of the probes.
+    """
+
+    radius: Float[Array, ""]
+    standard_error: Float[Array, ""]
+
+
 @public
 def effective_radius(
     f: Drift,
@@ -21,7 +32,7 @@ def effective_radius(
     num_probes: int = 16,
     boundary: Literal["open", "periodic"] = "open",
     batch_size: int = 16,
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+) -> EffectiveRadius:
     r"""Rms distance $R$ between the sites that the Jacobian of `f` at `x` connects, and its standard error, in sites.
 
     $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: the commutators
@@ -50,7 +61,7 @@ def effective_radius(
     # The ratio's error to first order: that of its residuals.
     error = _root(jnp.var((above - squared * below) / norm, ddof=1) / num_probes)
     radius = _root(squared)
-    return radius, jnp.where(radius == 0, 0, error / (2 * jnp.where(radius == 0, 1, radius)))
+    return EffectiveRadius(radius, jnp.where(radius == 0, 0, error / (2 * jnp.where(radius == 0, 1, radius))))
 
 
 def _root(square: Array) -> Array:

@@ -165,11 +165,11 @@ def test_error_falls_as_one_over_the_root_of_the_probes():
 def test_probes_depend_on_the_key_and_their_number_only():
     f, x = nonlinear, jr.normal(jr.key(0), (8, 6))
     eight, _ = sj.dispersion(f, x, key=jr.key(1), num_probes=8, batch_size=3)
-    assert_close(eight, sj.dispersion(f, x, key=jr.key(1), num_probes=8)[0], loosen=10)
+    assert_close(eight, sj.dispersion(f, x, key=jr.key(1), num_probes=8).rates, loosen=10)
     four, _ = sj.dispersion(f, x, key=jr.key(1), num_probes=4)
     rest = 2 * np.asarray(eight) - np.asarray(four)
     assert np.max(np.abs(rest - np.asarray(four))) > 1e-3
-    assert np.max(np.abs(eight - sj.dispersion(f, x, key=jr.key(2), num_probes=8)[0])) > 1e-3
+    assert np.max(np.abs(eight - sj.dispersion(f, x, key=jr.key(2), num_probes=8).rates)) > 1e-3
 
 
 def test_both_can_be_compiled_and_batched():

@@ -119,7 +119,8 @@ def test_batches_of_probes_and_compilation_change_nothing():
 
     x, options = state((6, 6)), {"key": jr.key(0), "num_probes": 7}
     whole = sj.effective_radius(f, x, **options)
-    assert float(whole[0]) > 0.1
+    assert float(whole.radius) > 0.1
+    assert float(whole.standard_error) > 0
     for batch_size in (1, 3):
         assert_close(effective_radius(f, x, batch_size=batch_size, **options), whole, loosen=16)
 
