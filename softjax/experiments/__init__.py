@@ -1,9 +1,35 @@
-"""The paper's experiments, each a module with `run(config)`, `figure(dataset)` and `summary(dataset)`.
+"""The paper's experiments: each is a folder here, found by its name, that no other one imports.
 
-Their parameters are the dataclasses in `softjax.experiments.configs`, which import nothing heavy. The names stand in
-`__init__.pyi`; each is imported on first use.
+A folder NAME has `config.py` (its parameters, read by the command line), `study.py` (what one unit of it is, and what
+follows from the result) and `figure.py`. `softjax.experiments.NAME` then has `run`, `summary`, `findings`, `figure`
+and `Config`. Folders named in the environment variable SOFTJAX_EXPERIMENTS are searched too.
 """
 
-import lazy_loader
+import os
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__path__ += [folder for folder in os.environ.get("SOFTJAX_EXPERIMENTS", "").split(os.pathsep) if folder]
+
+
+def names() -> list[str]:
+    """The experiments that there are, in alphabetical order."""
+    return sorted(module.name for module in iter_modules(__path__) if module.ispkg and not module.name.startswith("_"))
+
+
+def load_results(path: Any) -> Any:
+    """Results of a run, finished or interrupted: `softjax.sweeps.load`."""
+    from softjax.sweeps import load
+
+    return load(path)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "configs" or name in names():
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"there is no experiment {name!r}; there are {', '.join(names())}.")
+
+
+def __dir__() -> list[str]:
+    return [*names(), "configs", "load_results", "names"]

@@ -1,11 +1,14 @@
-"""The figures' shared style and panels. Everything is drawn from a dataset; no model is run anew."""
+"""The figures' shared style and panels. Everything is drawn from what is given; nothing is computed here."""
 
-from softjax.plotting._clocks import clock_figure as clock_figure
-from softjax.plotting._edm2 import edm2_figure as edm2_figure
-from softjax.plotting._locality import locality_figure as locality_figure
+from softjax.plotting._maps import sweep_figure as sweep_figure
 from softjax.plotting._overview import Quantity as Quantity
 from softjax.plotting._overview import overview as overview
-from softjax.plotting._peak import equilibrium_peak as equilibrium_peak
-from softjax.plotting._peak import median_peak as median_peak
-from softjax.plotting._pulse import pulse_figure as pulse_figure
-from softjax.plotting._theory import theory_figure as theory_figure
+from softjax.plotting._peak import mark_peak as mark_peak
+from softjax.plotting._pictures import image as image
+from softjax.plotting._rates import rate_panel as rate_panel
+from softjax.plotting._style import EQUILIBRIUM as EQUILIBRIUM
+from softjax.plotting._style import EXACT as EXACT
+from softjax.plotting._style import FIELD_LIMITS as FIELD_LIMITS
+from softjax.plotting._style import SHELLS as SHELLS
+from softjax.plotting._style import STYLE as STYLE
+from softjax.plotting._style import shell_colors as shell_colors

@@ -1,18 +1,18 @@
 """An experiment at a glance: its patterns, a denoising strip, lengths, growth, and mode responses (Figs. 3, 4)."""
 
+from collections.abc import Callable
 from typing import Literal
 
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from softjax.analysis import CriticalPoint, log_derivative
-from softjax.plotting._equivariance import equivariance_panels
-from softjax.plotting._peak import equilibrium_peak, mark_peak
-from softjax.plotting._style import EQUILIBRIUM, EXACT, FIELD_LIMITS, SHELLS, STYLE
+from softjax.analysis import CriticalPoint
+from softjax.plotting._peak import mark_peak
+from softjax.plotting._pictures import image
+from softjax.plotting._style import EQUILIBRIUM, EXACT, STYLE, shell_colors
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -21,19 +21,32 @@ _LABELS = {
 }
 
 
-def overview(dataset: xr.Dataset, quantity: Quantity = "magnitude", title: str = "") -> Figure:
-    """The whole figure of an experiment's dataset; `quantity` picks what the response panel shows."""
+def overview(
+    dataset: xr.Dataset,
+    peak: CriticalPoint,
+    growth: xr.DataArray,
+    quantity: Quantity = "magnitude",
+    title: str = "",
+    below: Callable[[SubFigure, xr.Dataset], None] | None = None,
+) -> Figure:
+    """The whole figure of an experiment's dataset.
+
+    * `peak`: that of the equilibrium length, marked in every panel;
+    * `growth`: of the correlation length, (trajectory, time), sites per unit of log t;
+    * `quantity`: what the response panel shows;
+    * `below`: draws a row of panels of the experiment's own.
+    """
     with mpl.rc_context(STYLE):
-        heights = (0.75, 1.15, 2.6, 2.2) if "effective_radius" in dataset else (0.75, 1.15, 2.6)
+        heights = (0.75, 1.15, 2.6) if below is None else (0.75, 1.15, 2.6, 2.2)
         figure = Figure(figsize=(12.5, 1.7 * sum(heights)), layout="constrained")
         figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
         rows = figure.subfigures(len(heights), 1, height_ratios=heights)
         assert isinstance(rows, np.ndarray)
         _patterns(rows[0], dataset)
         _strip(rows[1], dataset)
-        _curves(rows[2], dataset, quantity)
-        if "effective_radius" in dataset:
-            equivariance_panels(rows[3], dataset)
+        _curves(rows[2], dataset, peak, growth, quantity)
+        if below is not None:
+            below(rows[3], dataset)
     return figure
 
 
@@ -51,7 +64,7 @@ def _patterns(figure: SubFigure, dataset: xr.Dataset) -> None:
     for axis in axes:
         axis.set_axis_off()
     for index, (axis, pattern) in enumerate(zip(axes, patterns, strict=False)):
-        _picture(axis, pattern)
+        image(axis, pattern)
         if "prior" in dataset:
             axis.set_title(f"{dataset['prior'].values[index]:.3g}", fontsize=8.5)
         if "class_index" in dataset:
@@ -67,28 +80,21 @@ def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
     times, states = dataset["snapshot_time"].values, dataset["snapshot_state"].values
     figure.suptitle("one reverse trajectory, from noise to pattern", fontsize=10)
     for axis, t, state in zip(figure.subplots(1, len(times)), times, states, strict=True):
-        _picture(axis, state)
+        image(axis, state)
         axis.set_title(f"t = {t:.3g}", fontsize=9)
 
 
-def _picture(axis: Axes, state: np.ndarray) -> None:
-    axis.imshow(state, **FIELD_LIMITS)
-    axis.set_axis_on()
-    axis.set(xticks=[], yticks=[])
-    axis.grid(False)
-    axis.spines[:].set(visible=True, linewidth=0.5, color="0.4")
-
-
-def _curves(figure: SubFigure, dataset: xr.Dataset, quantity: Quantity) -> None:
-    peak = equilibrium_peak(dataset)
-    lengths, growth, response = figure.subplots(1, 3)
+def _curves(
+    figure: SubFigure, dataset: xr.Dataset, peak: CriticalPoint, growth: xr.DataArray, quantity: Quantity
+) -> None:
+    lengths, growing, response = figure.subplots(1, 3)
     _length_panel(lengths, dataset)
-    _growth_panel(growth, dataset)
+    _growth_panel(growing, growth)
     _response_panel(response, dataset, quantity, 0.5 * dataset.attrs.get("critical_time", float(peak.location)))
-    for axis in (lengths, growth, response):
+    for axis in (lengths, growing, response):
         _critical_lines(axis, dataset, peak)
         axis.set_xlabel("diffusion time t  (noise to the left)")
-    for axis in (lengths, growth):
+    for axis in (lengths, growing):
         axis.set_xscale("log")
         axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
     low, high = response.get_ylim()
@@ -113,11 +119,10 @@ def _length_panel(axis: Axes, dataset: xr.Dataset) -> None:
     axis.set_ylabel(r"$\xi$  (sites)")
 
 
-def _growth_panel(axis: Axes, dataset: xr.Dataset) -> None:
-    ts = dataset["time"].values
-    growth = -np.asarray(log_derivative(jnp.asarray(ts), jnp.asarray(dataset["correlation_length"].values)))
-    axis.plot(ts, growth.T, color="0.3", alpha=0.25, linewidth=0.8)
-    axis.plot(ts, np.median(growth, axis=0), color="black")
+def _growth_panel(axis: Axes, growth: xr.DataArray) -> None:
+    ts = growth["time"].values
+    axis.plot(ts, growth.values.T, color="0.3", alpha=0.25, linewidth=0.8)
+    axis.plot(ts, np.median(growth.values, axis=0), color="black")
     axis.set_title("its growth")
     axis.set_ylabel(r"$-d\xi/d\log t$  (sites per e-fold)")
 
@@ -128,8 +133,7 @@ def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity, end: fl
     near = near if near.sum() >= 3 else np.ones_like(near)
     ts = dataset["time"].values[near]
     responses = np.median(dataset[quantity].values, axis=0)[near]
-    colors = mpl.colormaps[SHELLS](np.linspace(0, 0.92, responses.shape[1]))
-    for shell, color in enumerate(colors):
+    for shell, color in shell_colors(responses.shape[1]):
         axis.plot(ts, responses[:, shell], color=color, label=f"n = {shell}")
     if f"pattern_{quantity}" in dataset:
         along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)[near]

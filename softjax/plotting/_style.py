@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import matplotlib as mpl
+import numpy as np
+
 STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.dpi": 160,
@@ -25,3 +28,8 @@ EQUILIBRIUM = "#c1272d"
 EXACT = {"color": "0.25", "linestyle": (0, (5, 3)), "linewidth": 1.1}
 MEASURED = {"color": EQUILIBRIUM, "linestyle": (0, (1.5, 2)), "linewidth": 1.3}
 SHELLS = "viridis"
+
+
+def shell_colors(number: int) -> list[tuple[int, np.ndarray]]:
+    """Fourier shells 0, 1, ... each with its color."""
+    return list(enumerate(mpl.colormaps[SHELLS](np.linspace(0, 0.92, number))))

@@ -4,10 +4,15 @@ A `Sweep` says what one unit is and over which values; `run` computes what is mi
 memory allows, into a folder that survives kills and notices damage; `load` and `status` read that folder.
 """
 
+from softjax.sweeps._axes import Axes as Axes
 from softjax.sweeps._axes import parse_axis as parse_axis
 from softjax.sweeps._cluster import local_cluster as local_cluster
+from softjax.sweeps._labels import cell as cell
 from softjax.sweeps._measured import measured as measured
 from softjax.sweeps._program import bytes_of_one as bytes_of_one
+from softjax.sweeps._program import memory_budget as memory_budget
+from softjax.sweeps._progress import reporting as reporting
+from softjax.sweeps._run import Progress as Progress
 from softjax.sweeps._run import load as load
 from softjax.sweeps._run import run as run
 from softjax.sweeps._status import Status as Status

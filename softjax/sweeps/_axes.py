@@ -1,6 +1,7 @@
 """The axes of a sweep: their values, how they cross, and how they are typed."""
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ def _plain(value: Any) -> Any:
     """A NumPy or JAX scalar as Python's."""
     value = np.asarray(value).item() if np.ndim(value) == 0 and hasattr(value, "dtype") else value
     require(isinstance(value, bool | int | float | str), f"axis values must be numbers or words, got {value!r}.")
-    require(not isinstance(value, float) or np.isfinite(value), f"axis values must be finite, got {value}.")
+    require(not isinstance(value, float) or math.isfinite(value), f"axis values must be finite, got {value}.")
     return value
 
 

@@ -31,9 +31,9 @@ def local_cluster(num_workers: int | None = None, address: str | None = None) ->
         with Client(address) as client:
             yield client
         return
-    with LocalCluster(n_workers=num_workers, threads_per_worker=1, dashboard_address=None) as cluster:
-        with Client(cluster) as client:
-            yield client
+    local = LocalCluster(n_workers=num_workers, threads_per_worker=1, dashboard_address=None)
+    with local as cluster, Client(cluster) as client:
+        yield client
 
 
 def fill(client: Any, sweep: Any, store: Store, report: Callable[[int, int], None]) -> None:

@@ -8,6 +8,8 @@ import xarray as xr
 from softjax.sweeps._axes import Axis, cells
 from softjax.sweeps._store import DONE, FAILED, TODO, Store
 
+_OF_CELL = "_of_cell"  # ends the names of coordinates that differ from cell to cell
+
 
 def labelled(store: Store) -> xr.Dataset:
     """The result as users see it; raises `FileNotFoundError` where nothing is finished."""
@@ -18,9 +20,13 @@ def labelled(store: Store) -> xr.Dataset:
     axes = stored_axes(store)
     order = stored["unit_number"].values
     data = stored.drop_vars(["state", "unit_number"])
-    data = _on_axes(data, axes, order, states, store) if axes else data.isel({_lead(stored): states == DONE})
+    if axes or store.record["member_dim"] is None:
+        data = _on_axes(data, axes, order, states, store)
+    else:
+        lead = store.record["member_dim"]
+        data = data.assign_coords({lead: order}).isel({lead: states == DONE})
     attributes = {name: value for name, value in store.record.items() if name != "member_dim"} | data.attrs
-    attributes["config"] = store.identity["unit"]
+    attributes |= {"config": store.identity["unit"], "axes": [axis.dim for axis in axes]}
     return data.assign_attrs(attributes | problems(store, axes, order, states))
 
 
@@ -41,19 +47,16 @@ def problems(store: Store, axes: list[Axis], order: np.ndarray, states: np.ndarr
 def _failure(store: Store, axes: list[Axis], unit: int, state: int) -> str:
     members = store.identity["members"]
     values = cells(axes)[unit // members]
-    where = [f"{name} = {value}" for name, value in values.items()] + [f"{store.record['member_dim']} {unit % members}"]
+    where = [f"{name} = {value}" for name, value in values.items()]
+    where += [f"{store.record['member_dim']} {unit % members}"] if store.record["member_dim"] else []
     return f"{', '.join(where)}: {store.names[state - FAILED]} is not finite"
-
-
-def _lead(stored: xr.Dataset) -> str:
-    return str(stored["unit_number"].dims[0])
 
 
 def _on_axes(data: xr.Dataset, axes: list[Axis], order: np.ndarray, states: np.ndarray, store: Store) -> xr.Dataset:
     """The arrays of all units with a dimension for each axis and one for the members; NaN where nothing is done."""
     member = store.record["member_dim"]
-    sizes = (*(len(axis.values) for axis in axes), store.identity["members"])
-    dims = (*(axis.dim for axis in axes), member)
+    sizes = (*(len(axis.values) for axis in axes), *([store.identity["members"]] if member else []))
+    dims = (*(axis.dim for axis in axes), *([member] if member else []))
     place = np.argsort(order)
     done = (states == DONE)[place]
 
@@ -64,4 +67,29 @@ def _on_axes(data: xr.Dataset, axes: list[Axis], order: np.ndarray, states: np.n
             values[~done] = np.nan
         return xr.Variable((*dims, *variable.dims[1:]), values.reshape(*sizes, *values.shape[1:]), variable.attrs)
 
-    return data.assign({name: crossed(data[name]) for name in store.names})
+    crossed_data = data.assign({name: crossed(data[name]) for name in store.names})
+    return crossed_data if done.all() else crossed_data.assign_coords(done=(dims, done.reshape(sizes)))
+
+
+def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
+    """One cell of a sweep as a dataset of its own: finished members only, numbers that are known of it as attributes.
+
+    * `dataset`: as `run` and `load` return it;
+    * `values`: of the parameters on the axes.
+
+    Raises `KeyError` for values that are not there.
+    """
+    axes = dataset.attrs["axes"]
+    one = dataset.sel({name: value for name, value in values.items() if name in axes}).drop_vars(
+        [*values], errors="ignore"
+    )
+    if "done" in one.coords:
+        done = np.atleast_1d(one["done"].values)
+        one = one.drop_vars("done")
+        one = one.isel({dim: done for dim in dataset["done"].dims if dim not in axes})
+    for name in [str(name) for name in one.variables if str(name).endswith(_OF_CELL)]:
+        known = one[name].dropna(one[name].dims[-1])
+        one = one.drop_vars(name).isel({known.dims[-1]: slice(known.size)})
+        one = one.assign_coords({name.removesuffix(_OF_CELL): (known.dims, known.values, known.attrs)})
+    numbers = {str(name): one[name].item() for name in one.data_vars if one[name].ndim == 0}
+    return one.drop_vars(list(numbers)).assign_attrs(numbers)

@@ -1,5 +1,6 @@
 """Units that are one program: their arrays stacked, the program compiled, and run in packs on all devices."""
 
+import time
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -42,6 +43,7 @@ class Program:
                 self._stacked[place] = np.stack([bits(leaf) for leaf in column])
         self._compiled: dict[int, Any] = {}
         self.described: list[Variable] = []
+        self.compile_time = 0.0  # seconds, so far
 
     def _one(self, shared: dict[int, Array], stacked: dict[int, Array], cell: Array, member: Array) -> list[Array]:
         key = jr.wrap_key_data(shared[-1], impl=self._impl)
@@ -91,6 +93,7 @@ class Program:
 
     def prepare(self, width: int) -> int:
         """Compiles a pack of `width` units, or of fewer if that takes more memory than there is; returns how many."""
+        start = time.perf_counter()
         while width not in self._compiled:
             compiled = self.lowered(width).compile()
             needed, budget = bytes_needed(compiled), memory_budget()
@@ -98,6 +101,7 @@ class Program:
                 self._compiled[width] = compiled
             else:
                 width = max(1, min(width // 2, int(width * budget / needed)))
+        self.compile_time += time.perf_counter() - start
         return width
 
     def run(self, places: np.ndarray, members: np.ndarray, width: int) -> tuple[list[np.ndarray], int]:
@@ -157,7 +161,7 @@ def signature(unit: Any) -> tuple[Any, ...]:
 def memory_budget() -> float:
     """Bytes that one pack may take on a device."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    return _MEMORY_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else _CPU_MEMORY
+    return _MEMORY_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else float(_CPU_MEMORY)
 
 
 def bytes_needed(compiled: Any) -> int:

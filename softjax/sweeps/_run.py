@@ -1,5 +1,6 @@
 """Computing what is missing of a sweep, and reading what there is."""
 
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -117,9 +118,9 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
             return _create(sweep, path, pack)
         differing = [name for name, value in sweep.identity().items() if store.identity.get(name) != _json(value)]
         if differing:
+            how = "; ".join(_difference(store, sweep, differing))
             raise FileExistsError(
-                f"{path} holds the results of another configuration ({'; '.join(_difference(store, sweep, differing))}). "
-                "Choose another folder, or remove this one."
+                f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
             )
         if locks.alone():
             _store.sweep_up(store.path or Path())
@@ -133,9 +134,7 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
 
 
 def _json(value: Any) -> Any:
-    import json
-
-    return json.loads(json.dumps(value))
+    return json.loads(json.dumps(value, default=lambda one: np.asarray(one).tolist()))
 
 
 def _difference(store: Store, sweep: Sweep, names: Sequence[str]) -> Iterator[str]:
@@ -154,15 +153,14 @@ def _short(value: Any) -> str:
 
 
 def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
-    known = sweep.known()
-    known["unit_number"] = ((("unit" if sweep.axes else sweep.dim),), sweep.order)
+    lead = "unit" if sweep.axes or sweep.dim is None else sweep.dim
     return _store.create(
         path,
-        lead="unit" if sweep.axes else sweep.dim,
+        lead=lead,
         num_units=sweep.num_units,
         block_size=sweep.block_size(pack),
         templates=sweep.templates(),
-        known=known,
+        known=sweep.known().assign(unit_number=((lead,), sweep.order)),
         identity=sweep.identity(),
         record=_provenance(sweep) | {"member_dim": sweep.dim},
     )
@@ -226,30 +224,29 @@ class Filler:
     def _computed(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         owners = np.searchsorted(self._ends, positions, side="right")
         parts = [self._piece(int(owner), positions[owners == owner]) for owner in np.unique(owners)]
-        shapes = {
-            name: tuple(np.max([part[0][name].shape[1:] for part in parts], axis=0)) for name in self._store.names
-        }
-        values = {
-            name: np.concatenate([_store.padded(part[0][name], shape, part[0][name].dtype) for part in parts])
-            for name, shape in shapes.items()
-        }
+        values = {name: _stacked([part[0][name] for part in parts]) for name in self._store.names}
         return values, np.concatenate([part[1] for part in parts])
 
     def _piece(self, owner: int, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Units of one program."""
         program, members = self._sweep.programs[owner], self._sweep.members
         within = positions - (self._ends[owner] - program.cells.size * members)
-        start = time.perf_counter()
-        self._widths[owner] = program.prepare(self._widths[owner])
-        self.compile_time += time.perf_counter() - start
-        start = time.perf_counter()
+        start, compiled = time.perf_counter(), program.compile_time
         results, self._widths[owner] = program.run(within // members, within % members, self._widths[owner])
-        self.run_time += time.perf_counter() - start
+        compiling = program.compile_time - compiled
+        self.compile_time += compiling
+        self.run_time += time.perf_counter() - start - compiling
         states = np.full(positions.size, DONE)
         for column, (variable, value) in enumerate(zip(program.described, results, strict=True)):
             finite = np.isfinite(value).reshape(positions.size, -1).all(1) | variable.about.allow_nan
             states = np.where((states == DONE) & ~finite, FAILED + column, states)
         return {variable.name: value for variable, value in zip(program.described, results, strict=True)}, states
+
+
+def _stacked(parts: list[np.ndarray]) -> np.ndarray:
+    """Arrays (units, ...) one after the other, filled up to a common shape."""
+    shape = tuple(map(max, *(part.shape[1:] for part in parts))) if len(parts) > 1 else parts[0].shape[1:]
+    return np.concatenate([_store.padded(part, shape, part.dtype) for part in parts])
 
 
 def _fill(sweep: Sweep, store: Store, locks: Locks, shard: tuple[int, int] | None, report: Progress) -> None:

@@ -53,8 +53,8 @@ class Store:
         """Reads the attributes anew, and checks them."""
         self._group = zarr.open_group(self._group.store, mode="r+")
         known = dict(self._group.attrs)
-        self._root: dict[str, Any] = known.pop("softjax", {})
-        seal, self.attributes = known.pop("seal", None), known
+        root: Any = known.pop("softjax", {})
+        seal, self.attributes, self._root = known.pop("seal", None), known, root
         if self._root.get("version") != VERSION:
             raise FileExistsError(f"{self.path} is a result of another version of softjax. Choose another folder.")
         if seal != _seal(self._root, self.attributes):

@@ -5,7 +5,7 @@ import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import equinox as eqx
@@ -26,6 +26,7 @@ from softjax.sweeps._store import Template
 _PACK = {"cpu": 32}
 _ACCELERATOR_PACK = 1024
 """Units side by side at most: more are no faster, and these are lost by a kill."""
+_TAKEN = {"unit", "unit_number", "state", "done", "ledger"}  # names in the store
 _RATE = {"cpu": 2e9}  # elementary operations per second of one core, or of an accelerator, for the estimate of time
 _ACCELERATOR_RATE = 2e12
 
@@ -70,12 +71,12 @@ class Sweep:
     * `unit`: a function that returns a `Unit` for keyword values of the axes, or without axes a `Unit` itself. Any
       callable pytree of a member and a key is one. Units of equal structure, shapes and static fields are one program.
     * `axes`: lists of values by name, crossed; under a tuple of names a list of tuples, whose parameters run together.
-    * `members`: units in each cell, trajectories say.
+    * `members`: units in each cell, trajectories say; None for one, without a dimension of its own.
     * `key`: the random key. Every cell gets the same, so that differences between cells are paired.
     * `independent`: each cell gets a key of its own instead.
     * `dim`: name of the members' dimension.
-    * `known`: a function like `unit` that returns an `xarray.Dataset` of what is known of a cell beforehand; in its
-      variables, `dim` is the members' dimension.
+    * `known`: a function of a cell's unit and of the same keyword values that returns an `xarray.Dataset` of what is
+      known of the cell beforehand; in its variables, `dim` is the members' dimension.
     * `identity`: what the results depend on, anything JSON takes, in place of the values in the units.
 
     Raises `ValueError` for empty, repeated or non-finite values, and where `unit` refuses some, naming these.
@@ -87,19 +88,21 @@ class Sweep:
         axes: Axes | None = None,
         *,
         key: PRNGKeyArray,
-        members: int = 1,
+        members: int | None = 1,
         independent: bool = False,
         dim: str = "member",
         known: Callable[..., xr.Dataset] | None = None,
         identity: Mapping[str, Any] | None = None,
     ):
-        require(int(members) == members and members >= 1, f"members must be a whole number from 1 on, got {members}.")
+        number = 1 if members is None else members
+        require(int(number) == number and number >= 1, f"members must be a whole number from 1 on, got {members}.")
         self.key = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jr.wrap_key_data(key)
-        self.axes, self.members, self.dim = normalised(axes or {}), int(members), dim
+        self.axes, self.members = normalised(axes or {}), int(number)
+        self.dim = None if members is None else dim
         self.cells = cells(self.axes)
         self._unit, self._known, self._independent, self._identity = unit, known, independent, identity
         names = [name for axis in self.axes for name in axis.names]
-        require(dim not in names, f"an axis has the name of the members' dimension, {dim!r}: give another dim.")
+        require(self.dim not in names, f"an axis has the name of the members' dimension, {dim!r}: give another dim.")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in ("units", "programs")}
@@ -168,6 +171,8 @@ class Sweep:
         """What is stored of one unit: where programs differ in the shapes, the largest."""
         described = [program.traced[1] for program in self.programs]
         names = [variable.name for variable in described[0]]
+        taken = {*_TAKEN, self.dim, *(name for axis in self.axes for name in axis.names)} & {*names}
+        require(not taken, f"the unit returns {', '.join(sorted(taken))}: the result needs this name, take another.")
         for other in described:
             require(
                 [variable.name for variable in other] == names,
@@ -179,7 +184,9 @@ class Sweep:
         """What is known of the cells beforehand, and the axes' values; what differs has the axes' dimensions."""
         if self._known is None:
             return xr.Dataset(coords=coordinates(self.axes))
-        parts = [self._made(self._known, values) for values in self.cells]
+        parts = [
+            self._made(partial(self._known, unit), values) for unit, values in zip(self.units, self.cells, strict=True)
+        ]
         known = (
             parts[0] if len(parts) == 1 and not self.axes else _crossed(parts, [axis.dim for axis in self.axes], self)
         )
@@ -259,9 +266,8 @@ def _crossed(parts: list[xr.Dataset], dims: list[str], sweep: Sweep) -> xr.Datas
             values = np.full((len(column), *largest), np.nan)
             for row, one in zip(values, column, strict=True):
                 row[tuple(map(slice, one.shape))] = one.values
-            inner = tuple(f"{dim}_number" if name == dim else dim for dim in map(str, column[0].dims))
             label = f"{name}_of_cell" if name in column[0].dims else name
-            variables[label] = xr.Variable((*dims, *inner), values.reshape(*shape, *largest), column[0].attrs)
+            variables[label] = xr.Variable((*dims, *column[0].dims), values.reshape(*shape, *largest), column[0].attrs)
     for name in parts[0].attrs:
         column = [part.attrs.get(name) for part in parts]
         if all(value == column[0] for value in column):

@@ -1,0 +1,77 @@
+"""Running one experiment: its trajectories, its figure, its table."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+
+from softjax.cli._command import Command
+from softjax.cli._output import print_table, progress_bar, whole
+from softjax.experiments._shared.config import checked, view
+
+Config = TypeVar("Config", bound=Any)
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go."""
+
+    out: Path
+    """Folder for the figure (PNG, PDF), the data (zarr), config.json and summary.json."""
+    quick: bool = False
+    """Start from a small version, for a first look; the other options still apply."""
+    repair: bool = False
+    """Compute anew what is damaged or has failed in an earlier result."""
+
+
+@dataclass(frozen=True)
+class Experiment(Command, Generic[Config]):
+    """One of the folders in `softjax.experiments`."""
+
+    name: tyro.conf.Suppress[str]
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    output: Annotated[Output, tyro.conf.arg(name="")]
+
+    def check(self) -> None:
+        """Refuses numbers out of range."""
+        checked(self.config)
+
+    def carry_out(self) -> int:
+        """Computes what is missing, draws the figure, prints and saves the summary."""
+        experiment = import_module(f"softjax.experiments.{self.name}")
+        out = self.output.out.expanduser()
+        with progress_bar() as progress:
+            dataset = experiment.run(self.config, out / "data.zarr", progress, repair=self.output.repair)
+        rows = experiment.summary(dataset)
+        save(out / "config.json", asdict(self.config))
+        save(out / "summary.json", [asdict(row) for row in rows])
+        draw(experiment.figure(dataset, **view(self.config)), out / self.name)
+        print_table(rows, dataset.attrs["device"])
+        print(experiment.findings(dataset, rows))
+        print(f"Figure {out / self.name}.png (and .pdf), data {out / 'data.zarr'}")
+        return 0
+
+    def what_remains(self) -> str:
+        """Every finished trajectory."""
+        return f"{self.output.out / 'data.zarr'} keeps what is finished, if anything; the same command goes on."
+
+    def what_saves_memory(self) -> str:
+        """Said by the experiment."""
+        return import_module(f"softjax.experiments.{self.name}.study").STUDY.saves_memory
+
+
+def save(path: Path, content: Any) -> None:
+    """Writes JSON; a run that is killed, or another at the same time, leaves a whole file."""
+    whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
+
+
+def draw(figure: Any, path: Path, suffixes: Sequence[str] = ("png", "pdf")) -> None:
+    """Saves a figure beside its data."""
+    for suffix in suffixes:
+        whole(
+            path.with_name(f"{path.name}.{suffix}"), lambda partial, kind=suffix: figure.savefig(partial, format=kind)
+        )

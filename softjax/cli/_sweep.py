@@ -1,0 +1,193 @@
+"""Sweeps of experiments over their parameters, and how far they are."""
+
+import sys
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+
+from softjax.cli._command import Command
+from softjax.cli._experiment import draw, save
+from softjax.cli._output import progress_bar, whole
+from softjax.experiments._shared.config import checked
+
+Config = TypeVar("Config", bound=Any)
+
+
+@dataclass(frozen=True)
+class Sweep(Command, Generic[Config]):
+    """An experiment over values of its parameters: one dataset, and a figure of a number of the summary.
+
+    Options may stand in a TOML file, `softjax sweep FILE.toml`: `experiment`, a table `axes`, and any option by name.
+    """
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    out: Path = Path("results/sweep")
+    """Folder for the figure (PNG, PDF), the data (zarr), the table (CSV) and sweep.json."""
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """NAME=VALUES: a,b,c, or START:STOP:NUMBER, or log:START:STOP:NUMBER; NAME=.../NAME=... change together. Repeat it
+    to cross axes; names are those of the options (p_global, time.num_steps)."""
+    members: int | None = None
+    """Trajectories in each cell; the experiment's own number if not given."""
+    row: str | None = None
+    """Beginning of the name of the number to draw; by default the first one measured."""
+    explain: bool = False
+    """Say what it would take, and compute nothing."""
+    shard: str | None = None
+    """I/N: only every N-th block, from the I-th (0 to N - 1) on, as in a job array."""
+    pack: int | None = None
+    """Units side by side in memory; chosen by softjax if not given."""
+    workers: int = 0
+    """Processes of Dask distributed on this machine that share the work; 0 for none."""
+    scheduler: str | None = None
+    """Address of a scheduler of Dask distributed whose workers share the work."""
+    quick: bool = False
+    """Start from a small version of the experiment."""
+    repair: bool = False
+    """Compute anew what is damaged or has failed."""
+
+    @property
+    def name(self) -> str:
+        """Of the experiment, whose folder the configuration comes from."""
+        return type(self.config).__module__.split(".")[-2]
+
+    @property
+    def data(self) -> Path:
+        """Where the results are."""
+        return self.out.expanduser() / "data.zarr"
+
+    def check(self) -> None:
+        """Refuses numbers out of range and axes that make no sense."""
+        checked(self.config)
+        self.shards()
+
+    def shards(self) -> tuple[int, int] | None:
+        """Which part of the work is this process's."""
+        if self.shard is None:
+            return None
+        first, _, number = self.shard.partition("/")
+        if not (first.isdigit() and number.isdigit()):
+            raise ValueError(f"--shard must be I/N with 0 <= I < N, got {self.shard!r}.")
+        return int(first), int(number)
+
+    def devices_for(self) -> int | None:
+        """Packs are divided among the cores."""
+        return None if self.workers or self.scheduler else 2**20
+
+    def carry_out(self) -> int:
+        """Computes what is missing, then the table and the figure."""
+        from softjax.experiments._shared.table import drawn_row, table
+        from softjax.plotting import sweep_figure
+        from softjax.sweeps import parse_axis, run
+
+        study = import_module(f"softjax.experiments.{self.name}").STUDY
+        sweep = study.sweep(self.config, dict(map(parse_axis, self.axis)), members=self.members)
+        if self.explain:
+            print(sweep.explain(self.pack))
+            return 0
+        with progress_bar() as progress, self._client() as client:
+            dataset = run(
+                sweep,
+                self.data,
+                progress=progress,
+                pack=self.pack,
+                shard=self.shards(),
+                client=client,
+                repair=self.repair,
+                failures="keep",
+            )
+        if unfinished := dataset.attrs.get("unfinished", 0):
+            print(f"{self.data} lacks {unfinished} units, which other shards compute; softjax status {self.out}")
+            return 0
+        rows = table(study, self.config, sweep, dataset)
+        row = drawn_row(rows, self.row)
+        save(self.out.expanduser() / "sweep.json", {"experiment": self.name, **asdict(self.config), "axes": self.axis})
+        whole(self.out.expanduser() / "table.csv", lambda partial: rows.to_dataframe().to_csv(partial))
+        draw(sweep_figure(rows, row), self.out.expanduser() / "sweep")
+        print(f"{row}: figure {self.out / 'sweep.png'} (and .pdf), table {self.out / 'table.csv'}, data {self.data}")
+        return _report(dataset.attrs.get("failed", []))
+
+    def _client(self) -> Any:
+        from contextlib import nullcontext
+
+        from softjax.sweeps import local_cluster
+
+        return local_cluster(self.workers, self.scheduler) if self.workers or self.scheduler else nullcontext()
+
+    def what_remains(self) -> str:
+        """Every finished block."""
+        return f"{self.data} keeps what is finished, if anything; the same command goes on."
+
+    def what_saves_memory(self) -> str:
+        """Smaller units."""
+        return "Take a smaller --pack; if one unit at a time is too much, a smaller --grid-size."
+
+
+def _report(failed: list[str]) -> int:
+    """Lists what failed; the exit code."""
+    for reason in failed:
+        print(f"failed: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Status(Command):
+    """How far a result is: units done, failed and to do, and who works on it."""
+
+    out: tyro.conf.Positional[Path]
+    """The folder that a command was given with --out, or the data.zarr in it."""
+    uses_devices = False
+
+    def carry_out(self) -> int:
+        """Prints it."""
+        from softjax.sweeps import status
+
+        known = status(self.out)
+        print(known)
+        return 1 if known.failed else 0
+
+    def what_remains(self) -> str:
+        """Nothing is written."""
+        return "Nothing was changed."
+
+    def what_saves_memory(self) -> str:
+        """Nothing in the options."""
+        return "Close other programs, or take a machine with more."
+
+
+def from_file(arguments: list[str]) -> list[str]:
+    """What was typed, with the options of a sweep's TOML file in place of its name.
+
+    Raises `ValueError` for a file that says no experiment, and `FileNotFoundError`.
+    """
+    if len(arguments) < 2 or arguments[0] != "sweep" or not arguments[1].endswith(".toml"):
+        return arguments
+    path = Path(arguments[1]).expanduser()
+    try:
+        known = tomllib.loads(path.read_text())
+        experiment = known.pop("experiment")
+    except (tomllib.TOMLDecodeError, KeyError) as error:
+        raise ValueError(f"{path} is no TOML file that names an experiment: {error}.") from error
+    axes = [f"--axis={name}={_typed(values)}" for name, values in known.pop("axes", {}).items()]
+    return ["sweep", experiment, *axes, *_options(known), *arguments[2:]]
+
+
+def _options(known: dict[str, Any], prefix: str = "") -> list[str]:
+    options = []
+    for name, value in known.items():
+        flag = f"--{prefix}{name.replace('_', '-')}"
+        if isinstance(value, dict):
+            options += _options(value, f"{prefix}{name}.")
+        elif isinstance(value, bool):
+            options.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            options += [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]
+    return options
+
+
+def _typed(values: Any) -> str:
+    """The values of an axis as they are typed."""
+    return values if isinstance(values, str) else ",".join(str(value) for value in values)

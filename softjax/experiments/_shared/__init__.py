@@ -1,0 +1,1 @@
+"""What several experiments share: pieces of configurations, trajectories, studies, tables, judges."""

@@ -1,0 +1,60 @@
+"""The trained networks that experiments look at: their folders, and what their cards say."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from softjax._checks import require
+from softjax.convert import load_network, read_description, shipped
+from softjax.data import SPIN_THRESHOLD
+from softjax.experiments._shared.config import TrainedNetwork
+from softjax.fields import NetworkField
+
+
+@lru_cache(maxsize=4)
+def loaded(folder: Path) -> NetworkField:
+    """The field of the network in a folder; the cells of a sweep share it."""
+    return load_network(folder)
+
+
+def fashion_folder(config: TrainedNetwork) -> Path:
+    """The folder of a user's network, or of the one that comes with softjax."""
+    return Path(config.weights).expanduser() if config.weights else shipped(f"fashion-{variant_name(config.grey)}")
+
+
+def edm_folder(weights: str | None) -> Path:
+    """The folder of a user's EDM network, or of the small one that comes with softjax."""
+    return Path(weights).expanduser() if weights else shipped("edm2-fashion")
+
+
+def edm_network(weights: str | None) -> tuple[NetworkField, dict[str, Any]]:
+    """The field of an EDM network, and the network's configuration; `ValueError` for another kind."""
+    folder = edm_folder(weights)
+    field = loaded(folder)
+    require(field.process.has_edm_clock(), f"{folder} is no EDM network; softjax fashion takes the U-Net.")
+    return field, read_description(folder)["config"]
+
+
+def checksum(folder: Path | str) -> str:
+    """That of a network's weights."""
+    return read_description(folder)["sha256"]
+
+
+def variant_name(grey: bool) -> str:
+    """What the variants of the data are called."""
+    return "grey" if grey else "binary"
+
+
+def trained_threshold(folder: Path) -> int:
+    """Grey level from which on the spins that a network was trained on are up, by its card."""
+    return read_description(folder).get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
+
+
+def require_classes(name: str, classes: np.ndarray, num_classes: int) -> None:
+    """Refuses classes that the network does not have."""
+    require(
+        bool(np.all((classes >= 0) & (classes < num_classes))),
+        f"{name} must lie between 0 and {num_classes - 1}, got {tuple(classes.tolist())}.",
+    )

@@ -1,0 +1,75 @@
+"""An EDM2 network along its sampler, against the noise level (Fig. 2)."""
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+
+from softjax.experiments._shared.summary import equilibrium_peak
+from softjax.plotting import EQUILIBRIUM, STYLE, image, mark_peak, shell_colors
+
+_SHOWN = 10
+
+
+def figure(dataset: xr.Dataset) -> Figure:
+    """One trajectory and the images; lengths, mode responses, normalised dispersion; noise to the left."""
+    with mpl.rc_context(STYLE):
+        drawn = Figure(figsize=(13, 7.6), layout="constrained")
+        drawn.suptitle(f"EDM2 network: {dataset.sizes['trajectory']} trajectories of Heun's sampler", fontsize=12)
+        rows = drawn.subfigures(3, 1, height_ratios=(1.1, 1, 2.6))
+        assert isinstance(rows, np.ndarray)
+        titles = [rf"$\sigma$ = {sigma:.3g}" for sigma in dataset["snapshot_time"].values]
+        sigmas = dataset["snapshot_time"].values
+        _pictures(rows[0], "one trajectory, from noise to image", dataset["snapshot_state"].values, titles, sigmas)
+        finals = dataset["final_state"].values[:_SHOWN]
+        _pictures(rows[1], "images", finals, [""] * len(finals), np.zeros(len(finals)))
+        lengths, responses, dispersion = rows[2].subplots(1, 3)
+        _lengths(lengths, dataset)
+        _responses(responses, dataset)
+        _dispersion(dispersion, dataset)
+        peak = equilibrium_peak(dataset)
+        for axis in (lengths, responses, dispersion):
+            axis.set_xscale("log")
+            axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
+            mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$, 95%: $\sigma$ = {float(peak.location):.3g}")
+            axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
+        lengths.legend(loc="best")
+        responses.legend(loc="best", ncols=2)
+    return drawn
+
+
+def _pictures(figure: SubFigure, title: str, images: np.ndarray, titles: list[str], sigmas: np.ndarray) -> None:
+    figure.suptitle(title, fontsize=10)
+    axes = figure.subplots(1, len(images), squeeze=False)[0]
+    for axis, state, name, sigma in zip(axes, images, titles, sigmas, strict=True):
+        image(axis, state, sigma)
+        axis.set_title(name, fontsize=9)
+
+
+def _lengths(axis: Axes, dataset: xr.Dataset) -> None:
+    ts = dataset["time"].values
+    for name, color, label in (
+        ("correlation_length", "black", r"$\xi$ of the luminance"),
+        ("equilibrium_length", EQUILIBRIUM, r"$\xi_{eq}$"),
+    ):
+        curves = dataset[name].values
+        axis.plot(ts, curves.T, color=color, alpha=0.15, linewidth=0.7)
+        axis.plot(ts, np.median(curves, axis=0), color=color, label=f"{label}, median")
+    axis.set(title="correlation lengths", ylabel=r"$\xi$  (sites)")
+    axis.set_ylim(bottom=0)
+
+
+def _responses(axis: Axes, dataset: xr.Dataset) -> None:
+    scaled = (dataset["magnitude"] * dataset["time"]).median("trajectory").values
+    for shell, color in shell_colors(scaled.shape[1]):
+        axis.plot(dataset["time"].values, scaled[:, shell], color=color, label=f"n = {shell}")
+    axis.set(title="softening of the Fourier shells", ylabel=r"$\sigma\,\|J v_n\|$")
+    axis.set_ylim(bottom=0)
+
+
+def _dispersion(axis: Axes, dataset: xr.Dataset) -> None:
+    relative = (dataset["magnitude"] / dataset["magnitude"].sel(shell=0)).median("trajectory").values
+    for shell, color in shell_colors(relative.shape[1]):
+        axis.plot(dataset["time"].values, relative[:, shell], color=color, label=f"n = {shell}")
+    axis.set(title="normalised dispersion", ylabel=r"$\Lambda_n/\Lambda_0$")

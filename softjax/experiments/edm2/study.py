@@ -1,0 +1,67 @@
+"""What one trajectory of an EDM2 network is, and what is read off many."""
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from softjax.experiments._shared.flow import LOWEST_PEAK, FlowTrajectory, flow_trajectory
+from softjax.experiments._shared.networks import checksum, edm_folder
+from softjax.experiments._shared.study import Study
+from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
+from softjax.experiments._shared.trajectories import labels, snapshots
+from softjax.experiments.edm2.config import Config
+
+
+def unit(config: Config) -> FlowTrajectory:
+    """A deterministic trajectory of the network."""
+    return flow_trajectory(
+        config.weights, config.num_trajectories, config.labels, config.seed, config.noise, config.probe
+    )
+
+
+def known(config: Config, unit: FlowTrajectory) -> xr.Dataset:
+    """Noise levels (`time`) and modes, and the class of every trajectory, `label`."""
+    about = labels(unit, weights_sha256=checksum(edm_folder(config.weights)), lowest_peak_time=LOWEST_PEAK)
+    if unit.labels is None:
+        return about
+    return about.assign_coords(label=(("trajectory",), np.asarray(unit.labels), {"units": "1"}))
+
+
+def weights(config: Config) -> dict[str, str]:
+    """Checksum of the network."""
+    return {"weights_sha256": checksum(edm_folder(config.weights))}
+
+
+def summary(dataset: xr.Dataset) -> list[Row]:
+    """The empirical critical noise level, where the pattern's length grows fastest, and the cost of the run."""
+    rows = [equilibrium_row(dataset), growth_row(dataset)]
+    return [replace(row, units="sigma") for row in rows] + cost_rows(dataset)
+
+
+def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
+    """What was found, in words: where the equilibrium length peaks, and how soft the modes are there."""
+    critical, growth = rows[:2]
+    if not np.isfinite(critical.value):
+        return f"The equilibrium length has no peak ({critical.reason}); the image grows fastest at {growth.text}."
+    there = dataset.sel(time=critical.value, method="nearest")
+    softness = (there["magnitude"] * there["time"]).median("trajectory").values
+    order = "the lower the shell, the softer" if np.all(np.diff(softness) > 0) else "not in the order of the shells"
+    return (
+        f"The equilibrium length peaks at sigma = {critical.text}. There the responses sigma |J v| of shells 0, 1 and "
+        f"{softness.size - 1} have fallen from 1, that of noise, to {softness[0]:.2f}, {softness[1]:.2f} and "
+        f"{softness[-1]:.2f}: {order}. The image's correlation length grows fastest at sigma = {growth.text}."
+    )
+
+
+STUDY = Study(
+    "edm2",
+    unit,
+    summary,
+    findings,
+    known=known,
+    pictures=snapshots,
+    weights=weights,
+    pack=lambda config: config.chunk or None,
+    saves_memory="Take a smaller --chunk; 1 takes the least.",
+)

@@ -1,0 +1,15 @@
+"""The figure of the trained U-Net."""
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from softjax.experiments._shared.summary import equilibrium_peak, growth
+from softjax.experiments.fashion.equivariance import equivariance_panels
+from softjax.plotting import Quantity, overview
+
+
+def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> Figure:
+    """Samples, a denoising strip, lengths, growth and mode responses; below, how equivariant the network is."""
+    below = equivariance_panels if "effective_radius" in dataset else None
+    peak = equilibrium_peak(dataset)
+    return overview(dataset, peak, growth(dataset), quantity, title="U-Net on Fashion-MNIST", below=below)
