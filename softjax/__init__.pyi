@@ -1,14 +1,19 @@
 """The flat public names of softjax. The package loads each on first use: `import softjax` does not import JAX."""
 
 from . import analysis as analysis
+from . import convert as convert
+from . import data as data
 from . import dynamics as dynamics
 from . import experiments as experiments
 from . import fields as fields
 from . import jacobian as jacobian
+from . import networks as networks
 from . import observables as observables
 from . import processes as processes
 from . import spectral as spectral
+from . import sweeps as sweeps
 from . import theory as theory
+from . import training as training
 from ._version import __version__ as __version__
 from .analysis import CriticalPoint as CriticalPoint
 from .analysis import EquilibriumLength as EquilibriumLength
