@@ -17,8 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-_SET_UP, _FIRST_BLOCK = 0, 1
-_threads = threading.Lock()  # the locks of the system are between processes
+_PRESENT, _SET_UP, _FIRST_BLOCK = 0, 1, 2  # bytes of the file
+_threads = threading.RLock()  # the locks of the system are between processes; a unit may run a sweep of its own
 
 
 class Locks:
@@ -34,6 +34,8 @@ class Locks:
                 number = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             except OSError as error:
                 raise PermissionError(f"{path.parent} can't be written ({error.strerror}).") from error
+            if fcntl is not None:
+                fcntl.lockf(number, fcntl.LOCK_SH, 1, _PRESENT)
             if os.path.exists(path) and os.path.samestat(os.fstat(number), os.stat(path)):
                 return number
             os.close(number)
@@ -62,12 +64,9 @@ class Locks:
         """Whether no other process works on the result; asked while setting up."""
         if self._file is None or fcntl is None:
             return True
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 0, _FIRST_BLOCK)
-        except OSError:
-            return False
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 0, _FIRST_BLOCK)
-        return True
+        alone = self._lock(_PRESENT, wait=False)
+        fcntl.lockf(self._file, fcntl.LOCK_SH, 1, _PRESENT)
+        return alone
 
     def sign(self) -> None:
         """Writes down who works here, for those who ask."""

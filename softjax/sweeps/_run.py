@@ -114,6 +114,8 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
     """The store of a sweep: that at `path`, if it is of the same sweep, or a new one."""
     with locks.set_up():
         store = None if path is None else _store.existing(path)
+        if locks.alone():
+            locks.sign()
         if store is None:
             return _create(sweep, path, pack)
         differing = [name for name, value in sweep.identity().items() if store.identity.get(name) != _json(value)]
@@ -124,7 +126,6 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
             )
         if locks.alone():
             _store.sweep_up(store.path or Path())
-            locks.sign()
             if repair:
                 _repair(store)
         elif repair:

@@ -1,0 +1,92 @@
+"""Real processes that are killed, and several on one result: nothing is lost, nothing wrong, nothing left over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from sweep_units import walks
+
+from softjax.sweeps import load, run, status
+
+TESTS = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(["kill-at-event", "8"], {-9}), (["kill-at-random", "3"], {-9, 0}), (["together", "3", "3"], {0})],
+)
+def test_kills_and_simultaneous_starts_lose_nothing(mode, expected, tmp_path):
+    command = [sys.executable, "sweep_faults.py", str(tmp_path), *mode]
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    for trial in json.loads(done.stdout):
+        assert set(trial["codes"]) <= expected
+        assert (trial["wrong"], trial["sound"], trial["left"]) == (False, True, [])
+
+
+WAITING = """
+import sys, time
+from sweep_units import walks
+from softjax.sweeps import run
+def wait(done, total):
+    print(done, flush=True)
+    if done >= 10: time.sleep(60)
+run(walks(), sys.argv[1], pack=5, progress=wait)
+"""
+
+
+def test_a_process_that_works_is_seen_and_joined(tmp_path):
+    path = tmp_path / "data.zarr"
+    other = subprocess.Popen([sys.executable, "-c", WAITING, str(path)], cwd=TESTS, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        while other.stdout.readline().strip() != "10":
+            assert other.poll() is None
+        known = status(path)
+        assert (known.num_done, known.owner.split()[:2]) == (10, ["process", str(other.pid)])
+        with pytest.raises(FileExistsError, match="being filled by another process"):
+            run(walks(), path, repair=True)
+        xr.testing.assert_equal(run(walks(), path)[["value"]], run(walks())[["value"]])
+        os.kill(other.pid, signal.SIGKILL)
+    finally:
+        other.kill()
+        other.communicate()
+    assert status(path).owner == ""
+    assert load(path).attrs.get("unfinished", 0) == 0
+
+
+def test_dask_does_all_the_work_though_a_worker_is_killed(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    code = f"""
+import os, signal, sys, threading, time
+import numpy as np
+from sweep_units import walks
+from softjax.sweeps import local_cluster, run
+if __name__ == "__main__":
+    with local_cluster(2) as client:
+        def kill(done, total):
+            if 0 < done < total and not killed:
+                killed.append(next(iter(client.run(os.getpid).values())))
+                os.kill(killed[0], signal.SIGKILL)
+        killed = []
+        data = run(walks(), sys.argv[1], pack=2, client=client, progress=kill)
+    assert killed
+    np.save(sys.argv[2], data["value"].values)
+"""
+    del distributed
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    command = [sys.executable, str(script), str(tmp_path / "data.zarr"), str(tmp_path / "value.npy")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(np.load(tmp_path / "value.npy"), run(walks())["value"])
+    assert status(tmp_path / "data.zarr").num_done == 30
