@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import public, require_shape, wider
-from softjax._types import Configuration, Time
+from softjax._types import Array, Configuration, Float, Time
 from softjax.dynamics import reverse_drift
 from softjax.fields import AbstractEvidenceField, AbstractField
 from softjax.jacobian._modes import ModeResponse, mode_response, respond
@@ -31,7 +31,7 @@ class ModeProbe(eqx.Module):
         self.field = field
         self.modes = modes
         has_evidence = isinstance(field, AbstractEvidenceField)
-        self.direction_evidence = jax.jit(jax.vmap(field.evidence))(modes.directions) if has_evidence else None
+        self.direction_evidence = _evidence_of(field, modes.directions) if has_evidence else None
 
     @public
     def __call__(self, t: Time, x: Configuration) -> ModeResponse:
@@ -49,3 +49,9 @@ class ModeProbe(eqx.Module):
         weight = process.drift_weight(t) / process.sigma(t) ** 2
         identity = process.damping(t) - weight
         return respond(identity * self.modes.directions + weight * process.alpha(t) * d_mean, self.modes)
+
+
+@eqx.filter_jit
+def _evidence_of(field: AbstractEvidenceField, directions: Float[Array, "modes ..."]) -> Any:
+    """Evidence of each direction; one program for all fields of a kind."""
+    return jax.vmap(field.evidence)(directions)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import jax
@@ -41,6 +41,7 @@ class Program:
                 self._shared[place] = jr.key_data(column[0]) if self._impls[place] else jnp.asarray(column[0])
             else:
                 self._stacked[place] = np.stack([bits(leaf) for leaf in column])
+        self._traced: dict[int, Any] = {}
         self._compiled: dict[int, Any] = {}
         self.described: list[Variable] = []
         self.compile_time = 0.0  # seconds, so far
@@ -64,38 +65,37 @@ class Program:
         stacked = {place: jnp.asarray(leaf[places]) for place, leaf in self._stacked.items()}
         return self._shared, stacked, jnp.asarray(self.cells[places], jnp.int32), jnp.asarray(members, jnp.int32)
 
-    @cached_property
-    def traced(self) -> tuple[Any, list[Variable]]:
-        """The equations of one unit, and what it returns: shapes and labels, no values."""
-        nothing = np.zeros(1, int)
-        jaxpr, shapes = jax.make_jaxpr(self._pack, return_shape=True)(*self._arguments(nothing, nothing))
-        described = [
+    def traced(self, width: int) -> Any:
+        """The program of a pack of `width` units, over all local devices if they can share it equally."""
+        if width not in self._traced:
+            devices, nothing = len(jax.local_devices()), np.zeros(width, int)
+            pack: Callable = self._pack
+            if devices > 1 and width % devices == 0:
+                mesh = jax.make_mesh((devices,), (_MESH,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
+                over, same = PartitionSpec(_MESH), PartitionSpec()
+                specs = {"in_specs": (same, over, over, over), "out_specs": over}
+                pack = jax.shard_map(pack, mesh=mesh, check_vma=False, **specs)
+            self._traced[width] = jax.jit(pack).trace(*self._arguments(nothing, nothing))
+        return self._traced[width]
+
+    def templates(self, width: int) -> list[Variable]:
+        """What one unit returns: shapes and labels, no values. A pack of `width` is traced for it."""
+        shapes = self.traced(width).out_info
+        return [
             Variable(variable.name, jax.ShapeDtypeStruct(value.shape[1:], value.dtype), variable.dims, variable.about)
             for variable, value in zip(self.described, shapes, strict=True)
         ]
-        return jaxpr.jaxpr, described
 
     def argument_bytes(self, width: int) -> int:
         """Bytes of the arguments of a pack."""
         shared = sum(leaf.nbytes for leaf in self._shared.values())
         return shared + width * sum(leaf[0].nbytes for leaf in self._stacked.values())
 
-    def lowered(self, width: int, split: bool = True) -> Any:
-        """The program of a pack of `width` units, over all local devices if they can share it equally."""
-        devices = len(jax.local_devices()) if split else 1
-        nothing = np.zeros(width, int)
-        pack: Callable = self._pack
-        if devices > 1 and width % devices == 0:
-            mesh = jax.make_mesh((devices,), (_MESH,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
-            over, same = PartitionSpec(_MESH), PartitionSpec()
-            pack = jax.shard_map(pack, mesh=mesh, in_specs=(same, over, over, over), out_specs=over, check_vma=False)
-        return jax.jit(pack).lower(*self._arguments(nothing, nothing))
-
     def prepare(self, width: int) -> int:
         """Compiles a pack of `width` units, or of fewer if that takes more memory than there is; returns how many."""
         start = time.perf_counter()
         while width not in self._compiled:
-            compiled = self.lowered(width).compile()
+            compiled = self.traced(width).lower().compile()
             needed, budget = bytes_needed(compiled), memory_budget()
             if needed <= budget or width == 1:
                 self._compiled[width] = compiled
@@ -176,4 +176,4 @@ def bytes_of_one(unit: Any, key: PRNGKeyArray) -> int:
     * `unit`: a callable of a member and a key, as `Sweep` takes it;
     * `key`: any random key.
     """
-    return bytes_needed(Program([0], [unit], key, False).lowered(1, split=False).compile())
+    return bytes_needed(Program([0], [unit], key, False).traced(1).lower().compile())

@@ -155,12 +155,13 @@ def _short(value: Any) -> str:
 
 def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
     lead = "unit" if sweep.axes or sweep.dim is None else sweep.dim
+    block = sweep.block_size(pack)
     return _store.create(
         path,
         lead=lead,
         num_units=sweep.num_units,
-        block_size=sweep.block_size(pack),
-        templates=sweep.templates(),
+        block_size=block,
+        templates=sweep.templates(block),
         known=sweep.known().assign(unit_number=((lead,), sweep.order)),
         identity=sweep.identity(),
         record=_provenance(sweep) | {"member_dim": sweep.dim},
@@ -207,9 +208,8 @@ class Filler:
 
     def __init__(self, sweep: Sweep, store: Store, locks: Locks):
         self._sweep, self._store, self._locks = sweep, store, locks
-        sizes = [program.cells.size * sweep.members for program in sweep.programs]
-        self._ends = np.cumsum(sizes)
-        self._widths = [min(store.block_size, size) for size in sizes]
+        self._ends = np.cumsum([program.cells.size * sweep.members for program in sweep.programs])
+        self._widths = [sweep.width(program, store.block_size) for program in sweep.programs]
         self.compile_time, self.run_time, self.units = 0.0, 0.0, 0
 
     def block(self, number: int, wait: bool = False) -> bool:

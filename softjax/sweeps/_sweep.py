@@ -23,7 +23,7 @@ from softjax.sweeps._measured import Variable
 from softjax.sweeps._program import Program, bits, is_array, signature
 from softjax.sweeps._store import Template
 
-_PACK = {"cpu": 32}
+_PACK = {"cpu": 64}
 _ACCELERATOR_PACK = 1024
 """Units side by side at most: more are no faster, and these are lost by a kill."""
 _TAKEN = {"unit", "unit_number", "state", "done", "ledger"}  # names in the store
@@ -167,9 +167,13 @@ class Sweep:
             range(largest - largest % step, 0, -step), key=lambda block: (wasted(block) * 50 // self.num_units, -block)
         )
 
-    def templates(self) -> list[Template]:
+    def width(self, program: Program, block: int) -> int:
+        """Units of a program side by side in blocks of this size."""
+        return min(block, program.cells.size * self.members)
+
+    def templates(self, block: int) -> list[Template]:
         """What is stored of one unit: where programs differ in the shapes, the largest."""
-        described = [program.traced[1] for program in self.programs]
+        described = [program.templates(self.width(program, block)) for program in self.programs]
         names = [variable.name for variable in described[0]]
         taken = {*_TAKEN, self.dim, *(name for axis in self.axes for name in axis.names)} & {*names}
         require(not taken, f"the unit returns {', '.join(sorted(taken))}: the result needs this name, take another.")
@@ -223,8 +227,8 @@ class Sweep:
         """
         block = self.block_size(pack)
         programs = self.programs
-        bytes_of_unit = sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in self.templates())
-        steps = sum(program.cells.size * self.members * operations(program.traced[0]) for program in programs)
+        bytes_of_unit = sum(int(np.prod(one.shape)) * one.dtype.itemsize for one in self.templates(block))
+        steps = sum(self._operations(program, block) for program in programs)
         backend = jax.default_backend()
         rate = _RATE.get(backend, _ACCELERATOR_RATE) * len(jax.local_devices())
         return Explanation(
@@ -236,6 +240,11 @@ class Sweep:
             result_bytes=bytes_of_unit * self.num_units,
             seconds=steps / rate,
         )
+
+    def _operations(self, program: Program, block: int) -> float:
+        """Of all units of a program."""
+        width = self.width(program, block)
+        return program.cells.size * self.members / width * operations(program.traced(width).jaxpr.jaxpr)
 
 
 def _common(column: tuple[Variable, ...]) -> Template:

@@ -103,14 +103,14 @@ def test_exhausted_memory_halves_the_pack_and_goes_on(monkeypatch):
 
     def exhausted(self, places, members):
         tried.append(places.size)
-        if len(tried) > 2 and places.size > 3:
+        if len(tried) > 1 and places.size > 3:
             raise JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
         return arguments(self, places, members)
 
     monkeypatch.setattr(Program, "_arguments", exhausted)
     xr.testing.assert_equal(run(one_cell())[["value"]], wanted[["value"]])
     assert max(tried) == 12
-    assert 3 in tried
+    assert 3 in tried, tried
 
 
 def test_one_unit_that_exhausts_the_memory_is_an_error(monkeypatch):
@@ -124,7 +124,7 @@ def test_one_unit_that_exhausts_the_memory_is_an_error(monkeypatch):
 
 def test_packs_are_as_large_as_the_memory_that_the_compiler_reports(monkeypatch):
     program = one_cell().programs[0]
-    needed = Program([0], [Walk(1.5, 4)], jr.key(0), False).lowered(8).compile().memory_analysis()
+    needed = Program([0], [Walk(1.5, 4)], jr.key(0), False).traced(8).lower().compile().memory_analysis()
     room = needed.temp_size_in_bytes + needed.output_size_in_bytes
     monkeypatch.setattr("softjax.sweeps._program.memory_budget", lambda: room)
     assert 1 <= program.prepare(64) <= 8

@@ -1,5 +1,6 @@
 """Trajectories of a reverse SDE with what every figure shows, as units of the engine."""
 
+from functools import lru_cache
 from typing import Any
 
 import equinox as eqx
@@ -120,7 +121,7 @@ def reverse_trajectory(
 ) -> ReverseTrajectory:
     """The trajectory of a configuration on a square lattice; its drift is probed along `pattern` too, if given."""
     shape = (side, side)
-    modes = fourier_modes(shape, config.probe.max_shell, config.probe.kind)
+    modes = _modes(shape, config.probe.max_shell, config.probe.kind)
     along = None if pattern is None else ModeProbe(field, _single_mode(pattern))
     return ReverseTrajectory(
         field=field,
@@ -131,6 +132,9 @@ def reverse_trajectory(
         solver=config.integration.solver,
         engine=config.integration.engine,
     )
+
+
+_modes = lru_cache(maxsize=8)(fourier_modes)  # the cells of a sweep share them
 
 
 def times(grid: TimeGrid) -> Times:
