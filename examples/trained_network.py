@@ -10,10 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import softjax as sj
-from softjax.convert import load_network
-from softjax.experiments.fashion import network_folder
+from softjax.convert import load_network, shipped
 
-field = load_network(network_folder(None, grey=False))
+field = load_network(shipped("fashion-binary"))
 ts = sj.log_grid(t_max=6.0, t_min=1e-3, num_steps=100)
 modes = sj.fourier_modes((28, 28), max_shell=2)
 

@@ -9,6 +9,7 @@ from . import fields as fields
 from . import jacobian as jacobian
 from . import networks as networks
 from . import observables as observables
+from . import plotting as plotting
 from . import processes as processes
 from . import spectral as spectral
 from . import sweeps as sweeps

@@ -1,7 +1,7 @@
 """Kills runs of a sweep at chosen moments, and starts several at once; prints what came of it as JSON.
 
-Usage: sweep_faults.py FOLDER kill-at-event NUMBER | kill-at-random NUMBER | together PROCESSES NUMBER. Runs are forks of
-this process, which imports JAX but never computes with it.
+Usage: sweep_faults.py FOLDER kill-at-event NUMBER | kill-at-random NUMBER | together PROCESSES NUMBER. Runs are forks
+of this process, which imports JAX but never computes with it.
 """
 
 import json

@@ -21,9 +21,10 @@ def test_example_runs_and_draws_its_figure(script, tmp_path):
 
 def test_the_readme_s_python_runs_as_printed(tmp_path):
     readme = (Path(__file__).parent.parent / "README.md").read_text()
-    code = readme.split("```python\n")[1].split("```")[0]
+    code = "".join(block.split("```")[0] for block in readme.split("```python\n")[1:])
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, env=AS_USERS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "my-sweep.zarr" / "rate").is_dir()
     measured, exact = map(float, done.stdout.split())
     assert measured == pytest.approx(exact, rel=0.1)

@@ -9,8 +9,8 @@ import numpy as np
 
 from softjax._checks import require
 
-Axes = Mapping[str | tuple[str, ...], Iterable[Any]]
-"""Values of each name; a tuple of names takes tuples of values, which run together."""
+Axes = Mapping[Any, Iterable[Any]]
+"""Values of each name, a string; a tuple of names takes tuples of values, which run together."""
 
 
 class Axis(NamedTuple):

@@ -31,7 +31,8 @@ def local_cluster(num_workers: int | None = None, address: str | None = None) ->
         with Client(address) as client:
             yield client
         return
-    local = LocalCluster(n_workers=num_workers, threads_per_worker=1, dashboard_address=None)
+    nowhere: Any = None  # no dashboard
+    local = LocalCluster(n_workers=num_workers, threads_per_worker=1, dashboard_address=nowhere)
     with local as cluster, Client(cluster) as client:
         yield client
 

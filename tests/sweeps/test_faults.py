@@ -65,7 +65,7 @@ def test_a_process_that_works_is_seen_and_joined(tmp_path):
 
 def test_dask_does_all_the_work_though_a_worker_is_killed(tmp_path):
     distributed = pytest.importorskip("distributed")
-    code = f"""
+    code = """
 import os, signal, sys, threading, time
 import numpy as np
 from sweep_units import walks

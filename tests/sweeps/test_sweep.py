@@ -34,7 +34,7 @@ def test_axes_are_dimensions_and_every_cell_is_its_unit():
 def test_units_of_one_structure_are_one_program_whose_equal_leaves_are_kept_once():
     sweep = walks()
     assert [program.cells.tolist() for program in sweep.programs] == [[0, 2, 4], [1, 3, 5]]
-    shared = Sweep(lambda scale: Walk(jnp.ones(()), 3), {"scale": [1, 2]}, key=jr.key(0)).programs
+    shared = Sweep(lambda scale: Walk(1.0 + 0 * scale, 3), {"scale": [1, 2]}, key=jr.key(0)).programs
     assert len(shared) == 1
     assert not shared[0]._stacked
 

@@ -31,7 +31,7 @@ _images = lru_cache(maxsize=2)(both_splits)
 class Task(eqx.Module):
     """What every model is given: noisy states (time, state, y, x) at some times, a grid, and noise (number, y, x)."""
 
-    times: Times
+    times: Float[Array, " time"]
     states: Float[Array, "time state y x"]
     ts: Times
     noise: Float[Array, "number y x"]
