@@ -1,5 +1,6 @@
 """From a checkpoint of torch's to a network's folder: recognised by content, checked in full, then written."""
 
+import glob
 import json
 import os
 import shutil
@@ -137,6 +138,7 @@ def convert(
         return out
     dtypes = {value.dtype.name for value in network.values.values()}
     dtype = "float64" if "float64" in dtypes else "float16" if dtypes == {"float16"} else "float32"
+    _remove_leftovers(out)
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     try:
         save_parameters(
@@ -238,4 +240,22 @@ def _is_done(out: Path, about: Mapping[str, Any]) -> bool:
         same = False
     if not same:
         raise FileExistsError(f"{out} exists and is not this conversion: remove it, or choose another folder.")
+    return True
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Removes what earlier conversions into this folder left when they were killed."""
+    for folder in out.parent.glob(f"{glob.escape(out.name)}.partial-*"):
+        number = folder.name.rpartition("-")[2]
+        if number.isdigit() and not _is_running(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
     return True

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -167,6 +168,15 @@ def test_nothing_is_written_for_a_refused_file(tmp_path, monkeypatch, edit, mess
     with pytest.raises(CheckpointError, match=message):
         convert("network.pkl", "out/network")
     assert [path.name for path in tmp_path.iterdir()] == ["network.pkl"]
+
+
+def test_what_a_killed_conversion_left_is_removed_and_nothing_else(tmp_path, pickle):
+    left, ours, mine = (tmp_path / f"out.partial-{name}" for name in ("999999999", os.getpid(), "of-mine"))
+    for folder in (left, ours, mine):
+        folder.mkdir()
+    convert(pickle, tmp_path / "out")
+    assert not left.exists()
+    assert mine.exists()
 
 
 def test_nothing_is_left_of_an_interrupted_conversion(tmp_path, pickle):
