@@ -46,7 +46,7 @@ def bench_trajectory_against_hand_written_scan(versus, batch, engine):
 
 def bench_experiment_against_the_bare_trajectories(versus):
     """The default patch experiment, all probes and observables on, against its trajectories alone."""
-    from softjax.experiments._ensemble import Observer
+    from softjax.experiments._shared.trajectories import Observer
 
     field = sj.PatchField(sj.PatchDictionary.ising(key=jr.key(0)), sj.VP())
     ts, key = sj.log_grid(6.0, 1e-3, STEPS), jr.key(1)

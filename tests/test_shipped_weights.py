@@ -14,8 +14,8 @@ from softjax.convert import load_module, load_network, shipped
 from softjax.data import SPIN_THRESHOLD, padded
 from softjax.data._idx import read_idx
 from softjax.data._images import LabelledImages
-from softjax.experiments._judge import load_judge
-from softjax.experiments.fashion import SURE, classes, network_folder
+from softjax.experiments._shared.judge import load_judge
+from softjax.experiments.fashion.study import SURE, classes
 from softjax.training import Denoising, NoisePrediction
 from softjax.training.fashion import accuracy, both_splits, images_of
 
@@ -33,7 +33,7 @@ test_images.__test__ = False  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def load(variant):
-    return load_network(network_folder(None, grey=variant == "grey"))
+    return load_network(shipped(f"fashion-{variant}"))
 
 
 @pytest.mark.float32
@@ -51,8 +51,7 @@ def test_it_denoises_real_images(variant, largest_loss):
 @pytest.mark.float32
 @pytest.mark.parametrize(("variant", "smallest"), [("binary", 0.85), ("grey", 0.85)])
 def test_the_classifier_knows_real_images(variant, smallest):
-    folder = network_folder(None, grey=variant == "grey").parent / f"classifier-{variant}"
-    assert accuracy(load_module(folder), test_images(variant)) > smallest
+    assert accuracy(load_module(shipped(f"classifier-{variant}")), test_images(variant)) > smallest
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import equinox as eqx
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -8,10 +9,11 @@ import xarray as xr
 
 import softjax as sj
 from softjax.experiments import empirical, load_results, patch
-from softjax.experiments._ensemble import _store_chunk
-from softjax.experiments._store import TrajectoryStore
-from softjax.experiments._summary import onset_row
+from softjax.experiments._shared.study import nothing
+from softjax.experiments._shared.summary import onset_row
+from softjax.experiments._shared.trajectories import ReverseTrajectory
 from softjax.experiments.configs import EmpiricalConfig, Integration, PatchConfig, Probe, TimeGrid
+from softjax.sweeps import Unit
 
 PATCH = PatchConfig(
     grid_size=16, patch_size=3, num_trajectories=5, time=TimeGrid(num_steps=40), probe=Probe(max_shell=4)
@@ -32,7 +34,8 @@ def empirical_data():
 
 
 def without_cost(dataset):
-    cost = ("compile_time_s", "run_time_s", "site_updates_per_second", "created", "config")
+    cost = ("compile_time_s", "run_time_s", "units_computed", "created")
+    assert {*cost} <= dataset.attrs.keys()
     return dataset.assign_attrs({name: "" for name in cost})
 
 
@@ -95,31 +98,70 @@ def test_an_interrupted_run_is_readable_and_resumes_to_the_same_result(tmp_path)
     assert first.sizes["trajectory"] == 2
     calls = []
     resumed = patch.run(config, tmp_path / "data.zarr", lambda done, total: calls.append((done, total)))
-    assert calls == [(4, 5), (5, 5), (5, 5)]
+    assert calls == [(2, 5), (4, 5), (5, 5)]
     np.testing.assert_array_equal(resumed["final_state"][:2], first["final_state"])
     xr.testing.assert_identical(without_cost(resumed), without_cost(patch.run(config)))
 
 
 def test_a_finished_run_is_loaded_and_not_computed_again(tmp_path, monkeypatch):
     first = empirical.run(EMPIRICAL, tmp_path / "data.zarr")
-    monkeypatch.setattr("softjax.experiments._ensemble.simulate_ensemble", None)
+    monkeypatch.setattr("softjax.experiments._shared.trajectories.simulate", None)
     xr.testing.assert_identical(empirical.run(EMPIRICAL, tmp_path / "data.zarr"), first)
 
 
-def test_a_run_that_blows_up_says_so_and_stores_nothing(tmp_path):
-    with pytest.raises(FloatingPointError, match="not finite"):
+def test_a_run_that_blows_up_says_so_and_keeps_no_number(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"5 unit\(s\) failed: trajectory 0: final_state is not finite"):
         patch.run(replace(PATCH, beta=1e30), tmp_path / "data.zarr")
-    with pytest.raises(FileNotFoundError, match="no results yet"):
-        load_results(tmp_path / "data.zarr")
+    left = load_results(tmp_path / "data.zarr")
+    assert left.sizes["trajectory"] == 0
+    assert len(left.attrs["failed"]) == 5
 
 
-def test_one_trajectory_that_blows_up_is_named_and_the_others_are_kept():
-    store = TrajectoryStore(None, 3, {})
-    store.create(xr.Dataset(), xr.Dataset({"final_state": (("y", "x"), np.zeros((2, 2)))}))
-    states = jnp.zeros((4, 2, 2)).at[1, 0, 0].set(jnp.nan)
-    with pytest.raises(FloatingPointError, match=r"\[1\] became non-finite"):
-        _store_chunk(store, np.arange(3), {"final_state": states})
-    np.testing.assert_array_equal(store.todo, [1])
+class Fragile(Unit):
+    """Trajectories of which one ends at infinity."""
+
+    whole: ReverseTrajectory
+    broken: int
+
+    def __call__(self, member, key):
+        result = self.whole(member, key)
+        end = jnp.where(member == self.broken, jnp.inf, result.final_state)
+        return eqx.tree_at(lambda result: result.final_state, result, end)
+
+
+def test_one_trajectory_that_blows_up_is_named_and_the_others_are_kept(patch_data, tmp_path):
+    fragile = replace(
+        patch.STUDY,
+        unit=lambda config: Fragile(patch.STUDY.unit(config), 3),
+        known=lambda config, unit: patch.STUDY.known(config, unit.whole),
+        pictures=nothing,
+    )
+    expected = r"^1 unit\(s\) failed: trajectory 3: final_state is not finite\. The others are stored\. Take more steps"
+    for _ in range(2):  # the second time nothing is computed
+        with pytest.raises(FloatingPointError, match=expected):
+            fragile.run(PATCH, tmp_path / "data.zarr")
+    kept = load_results(tmp_path / "data.zarr")
+    np.testing.assert_array_equal(kept["trajectory"].values, [0, 1, 2, 4])
+    assert kept.attrs["failed"] == ["trajectory 3: final_state is not finite"]
+    np.testing.assert_allclose(kept["final_state"], patch_data["final_state"][[0, 1, 2, 4]], atol=2e-2)
+    mended = patch.run(PATCH, tmp_path / "data.zarr", repair=True)
+    assert "failed" not in mended.attrs
+    np.testing.assert_allclose(mended["final_state"], patch_data["final_state"], atol=2e-2)
+
+
+def test_results_of_another_configuration_are_refused_and_kept(tmp_path):
+    first = empirical.run(EMPIRICAL, tmp_path / "data.zarr")
+    with pytest.raises(FileExistsError, match=r"another configuration \(time.num_steps: 40 there, 41 here\)\. Choose"):
+        empirical.run(replace(EMPIRICAL, time=TimeGrid(t_max=12.0, num_steps=41)), tmp_path / "data.zarr")
+    with pytest.raises(FileExistsError, match=r"\(members: 3 there, 4 here; num_trajectories: 3 there, 4 here\)"):
+        empirical.run(replace(EMPIRICAL, num_trajectories=4), tmp_path / "data.zarr")
+    xr.testing.assert_identical(load_results(tmp_path), first)  # the folder above serves too
+
+
+def test_how_it_is_computed_and_drawn_is_no_other_configuration(tmp_path):
+    first = empirical.run(EMPIRICAL, tmp_path / "data.zarr")
+    other = replace(EMPIRICAL, integration=Integration(chunk=2), quantity="rayleigh")
+    xr.testing.assert_identical(empirical.run(other, tmp_path / "data.zarr"), first)
 
 
 def test_fourier_shells_do_not_soften_under_the_global_score(empirical_data):

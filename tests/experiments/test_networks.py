@@ -26,8 +26,11 @@ from softjax.experiments.configs import (
     Probe,
     TimeGrid,
 )
+from softjax.experiments.fashion.study import LOWEST_PEAK, classes
+from softjax.experiments.locality.study import SwitchedField
 from softjax.networks import EDM2, UNet, UNetConfig
 from softjax.networks import EDM2Config as NetworkConfig
+from softjax.sweeps._program import Program
 from softjax.training.fashion import images_of
 
 pytestmark = pytest.mark.slow
@@ -127,7 +130,7 @@ def test_fashion_resumes_only_with_the_same_weights(fashion_run, unet, tmp_path)
 def test_fashion_keeps_all_that_it_shows(fashion_run, unet, monkeypatch):
     data, path = fashion_run
     assert set(sj.experiments.load_results(path).variables) == set(data.variables)
-    monkeypatch.setattr(fashion, "_equivariance", None)  # to call it again fails
+    monkeypatch.setattr("softjax.experiments.fashion.study._equivariance", None)  # to call it again fails
     again = fashion.run(replace(FASHION, weights=unet), path)
     for name in ("leakage", "zone_rate", "effective_radius"):
         assert_close(again[name].values, data[name].values)
@@ -140,13 +143,14 @@ def test_fashion_draws_and_sums_up(fashion_run):
     assert len(fashion.figure(data.drop_vars(["leakage", "zone_rate", "effective_radius"])).subfigs) == 3
     rows = {row.name: row for row in fashion.summary(data)}
     assert rows["epochs of training"].value == 0.5
-    assert not rows["peak of median xi_eq"].value < fashion.LOWEST_PEAK  # none at all in so short a run
+    assert not rows["peak of median xi_eq"].value < LOWEST_PEAK  # none at all in so short a run
     assert "onset of xi, median above 1 site" in rows
 
 
 def test_the_classifier_sees_no_noise_of_the_last_time(unet, tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(fashion, "classes", lambda *what: shown.append(what) or xr.Dataset())
+    spy = lambda *what: shown.append(what) or xr.Dataset()  # noqa: E731
+    monkeypatch.setattr("softjax.experiments.fashion.study.classes", spy)
     field, about = load_network(unet), {"training": {"threshold": 64}}
     save_network(tmp_path / "network", field.network, field.process, "noise", about)
     time = TimeGrid(t_min=0.5, num_steps=2)  # where a denoised image is far from its state
@@ -162,10 +166,10 @@ def test_the_classifier_sees_no_noise_of_the_last_time(unet, tmp_path, monkeypat
 def test_the_samples_are_shown_to_the_classifier(fashion_run, grey):
     folder = (read_idx(FOLDER / f"t10k-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
     images, labels = images_of(LabelledImages(*folder), "grey" if grey else "binary")
-    judged = fashion.classes(1.05 * images, grey)  # beyond +-1, as samples are
+    judged = classes(1.05 * images, grey)  # beyond +-1, as samples are
     assert np.mean(judged["class_index"].values == labels) > 0.75
-    assert fashion.classes(images[:, :20, :20], grey).sizes == {}
-    assert fashion.classes(images, grey, threshold=64).sizes == ({"trajectory": 100} if grey else {})
+    assert classes(images[:, :20, :20], grey).sizes == {}
+    assert classes(images, grey, threshold=64).sizes == ({"trajectory": 100} if grey else {})
     assert "class_index" not in fashion_run[0]  # its images are 8 x 8
 
     data = fashion_run[0].merge(judged.isel(trajectory=slice(0, 3)))
@@ -221,8 +225,12 @@ def test_local_scores_see_the_spins_that_the_network_was_trained_on(tmp_path, mo
     seen = []
     spy = lambda data, *options: seen.append(options) or images_of(data, *options)  # noqa: E731
     monkeypatch.setattr("softjax.training.fashion.images_of", spy)
-    monkeypatch.setattr(locality, "_noisy_states", None)  # what comes after the data need not run
-    with pytest.raises(TypeError):
+
+    def enough(*_):
+        raise InterruptedError  # what comes after the data need not run
+
+    monkeypatch.setattr("softjax.experiments.locality.study._noisy_states", enough)
+    with pytest.raises(InterruptedError):
         locality.run(replace(LOCALITY, weights=str(tmp_path)))
     assert seen == [("binary", 128)] * 2
 
@@ -237,7 +245,7 @@ def test_locality_draws_and_sums_up(locality_run):
 def test_the_switched_field_takes_the_nearest_time():
     process = sj.VP()
     fields = [sj.LocalField(jr.normal(jr.key(n), (2, 5, 5)), 3, process) for n in range(2)]
-    switched = locality.SwitchedField(process, fields, jnp.asarray([4.0, 1.0, 0.1]), jnp.asarray([1, 0, 1]))
+    switched = SwitchedField(process, fields, jnp.asarray([4.0, 1.0, 0.1]), jnp.asarray([1, 0, 1]))
     x = jr.normal(jr.key(3), (5, 5))
     for t, which in ((5.0, 1), (2.1, 1), (1.9, 0), (0.4, 0), (0.2, 1)):
         assert_close(switched.denoise(t, x), fields[which].denoise(t, x))
@@ -271,9 +279,9 @@ def test_figures_mark_the_peak_that_the_summary_names(fashion_run):
     """Below the lowest time that counts, single pixels carry the response: a larger peak there is none."""
     data = fashion_run[0].copy(deep=True)
     ts = data["time"].values
-    data["equilibrium_length"][:] = np.where(ts < fashion.LOWEST_PEAK, 9.0, np.exp(-(np.log(ts / 1.0) ** 2)))
+    data["equilibrium_length"][:] = np.where(ts < LOWEST_PEAK, 9.0, np.exp(-(np.log(ts / 1.0) ** 2)))
     row = fashion.summary(data)[0]
-    assert row.value > fashion.LOWEST_PEAK
+    assert row.value > LOWEST_PEAK
     for axis in fashion.figure(data).subfigs[2].axes:
         (line,) = (line for line in axis.lines if str(line.get_label()).startswith("peak"))
         assert line.get_xdata() == pytest.approx([row.value] * 2)
@@ -291,14 +299,15 @@ def test_edm2_divides_its_work_to_fit_the_memory(edm2_folder, monkeypatch):
     config = replace(
         SAMPLER, weights=edm2_folder, num_trajectories=2, noise=NoiseGrid(num_steps=2), probe=Probe(1, num_fit_shells=1)
     )
+    assert edm2.STUDY.unit(config).observer.directions_at_a_time is None
     whole = edm2.run(config)
-    monkeypatch.setattr(edm2, "_CPU_MEMORY", 1)
-    planned = []
-    measure = edm2.measure_ensemble
-    monkeypatch.setattr(edm2, "measure_ensemble", lambda e, *a, **k: planned.append((e, a)) or measure(e, *a, **k))
+    monkeypatch.setattr("softjax.sweeps._program._CPU_MEMORY", 1)
+    assert edm2.STUDY.unit(config).observer.directions_at_a_time == 1
+    widths = []
+    prepare = Program.prepare
+    monkeypatch.setattr(Program, "prepare", lambda *a: widths.append(prepare(*a)) or widths[-1])
     divided = edm2.run(config)
-    ensemble, (_, chunk) = planned[0]
-    assert (chunk, ensemble.observer.directions_at_a_time) == (1, 1)
+    assert {*widths} == {1}
     assert_close(divided["direction_magnitude"].values, whole["direction_magnitude"].values, loosen=100)
 
 

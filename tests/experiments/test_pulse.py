@@ -13,8 +13,10 @@ from helpers import assert_close
 import softjax as sj
 from softjax.convert import load_module, load_network, save_network
 from softjax.experiments import pulse
-from softjax.experiments._judge import load_judge
+from softjax.experiments._shared.judge import load_judge
 from softjax.experiments.configs import NoiseGrid, Probe, PulseConfig
+from softjax.experiments.pulse.guidance import conditions
+from softjax.experiments.pulse.study import _sampler, weights
 from softjax.networks import EDM2, Classifier, ClassifierConfig, DINOv2, DINOv2Config, EDM2Config
 
 pytestmark = pytest.mark.slow
@@ -68,14 +70,14 @@ def test_conditions_differ_in_the_weight_only(measured, networks):
     trial = 4
     key = jr.fold_in(jr.split(jr.key(0))[0], trial)
     random = float(data["random_center"][trial])
-    weights = [
+    guidance = [
         1.0,
         sj.pulse(1.0, np.inf, 1.0).with_dose(15.0, ts),
         sj.pulse(data.attrs["critical_sigma"], 3.0, 6.0),
         sj.pulse(random, 3.0, 6.0),
     ]
     judge = load_module(networks["scorer"])
-    for condition, weight in enumerate(weights):
+    for condition, weight in enumerate(guidance):
         sample = sj.heun(sj.GuidedField(field, null, weight), ts, key=key, shape=(8, 8, 1)).x
         assert_close(data["final_state"].values[trial, condition], sample, loosen=1000)
         probabilities = jax.nn.softmax(judge(jnp.clip(sample[1:7, 1:7, 0], -1, 1)))
@@ -87,7 +89,7 @@ def test_conditions_differ_in_the_weight_only(measured, networks):
 
 def test_random_centres_are_log_uniform_and_trials_have_their_own():
     ts = sj.karras_grid(80.0, 0.002, 8)
-    centers = np.log(pulse.Conditions(CONFIG, ts, 1.0, jr.key(0)).random_centers(np.arange(2000)))
+    centers = np.log(jax.vmap(conditions(CONFIG, ts, 1.0, jr.key(0)).random_center)(jnp.arange(2000)))
     low, high = np.log([0.002, 80.0])
     assert low <= centers.min() < low + 0.1
     assert high - 0.1 < centers.max() <= high
@@ -96,45 +98,46 @@ def test_random_centres_are_log_uniform_and_trials_have_their_own():
 
 def test_pulses_of_the_curve_have_equal_dose():
     ts = sj.karras_grid(80.0, 0.002, 8)
-    conditions = pulse.Conditions(CONFIG, ts, 1.0, jr.key(0))
+    compared = conditions(CONFIG, ts, 1.0, jr.key(0))
     shares = np.asarray(sj.fields.log_intervals(ts))[:-1]
-    for weight in [*conditions.of_curve(), list(conditions.of(np.arange(1)))[1]]:
+    curve = [jax.tree.map(lambda leaf, n=n: leaf[n], compared.curve) for n in range(CONFIG.num_centers)]
+    assert_close(np.asarray([float(weight.center) for weight in curve]), np.geomspace(80.0, 0.002, 3))
+    for weight in [*curve, compared.constant]:
         assert_close(np.sum((np.asarray(weight(ts))[:-1] - 1) * shares), 15.0, loosen=10)
 
 
-def test_an_interrupted_run_goes_on(measured, networks, tmp_path, monkeypatch):
-    whole, path = measured
+def test_an_interrupted_run_goes_on(measured, networks, tmp_path):
     config = replace(CONFIG, **networks)
-    original, calls = pulse._run_chunk, []
+    whole = pulse.run(config)
 
-    def interrupted(*arguments):
-        if calls:
+    def interrupt(done, total):
+        if (done, total) == (4, 6):
             raise KeyboardInterrupt
-        calls.append(1)
-        original(*arguments)
 
-    monkeypatch.setattr(pulse, "_run_chunk", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        pulse.run(config, tmp_path / "data.zarr")
-    monkeypatch.setattr(pulse, "_run_chunk", original)
+        pulse.run(config, tmp_path / "data.zarr", interrupt)
     steps = []
     resumed = pulse.run(config, tmp_path / "data.zarr", lambda done, total: steps.append((done, total)))
-    assert (6, 6) in steps
-    assert (4, 6) not in steps
+    assert [step for step in steps if step[1] == 6] == [(4, 6), (6, 6)]
+    assert [step for step in steps if step[1] == 2] == [(2, 2)]  # unguided trajectories, all there
     for name in ("final_state", "probability", "curve_logit", "random_center"):
         np.testing.assert_array_equal(resumed[name].values, whole[name].values)
+    assert {part.name for part in tmp_path.iterdir()} == {"data.zarr", "unguided.zarr"}
     with pytest.raises(FileExistsError, match="another configuration"):
-        pulse.run(replace(config, strength=2.0), path)
+        pulse.run(replace(config, strength=2.0), measured[1])
 
 
 def test_autoguidance_is_by_the_other_network_with_the_label(networks):
-    sampler, identity = pulse._load(replace(CONFIG, **networks, guidance="autoguidance"))
-    assert set(identity) == {"weights", "guide", "scorer", "num_classes"}
-    weight, members = sj.pulse(1.0, 3.0, 6.0), jnp.asarray([5], jnp.int32)
-    images, _ = sampler(weight, jnp.asarray([1], jnp.int32), members, jr.key(0))
+    config = replace(CONFIG, **networks, guidance="autoguidance")
+    sampler, num_classes = _sampler(config)
+    assert num_classes == 4
+    assert set(weights(config)) == {"weights_sha256", "guide_sha256", "scorer_sha256"}
+    assert set(weights(replace(CONFIG, **networks))) == {"weights_sha256", "scorer_sha256"}
+    weight, key = sj.pulse(1.0, 3.0, 6.0), jr.fold_in(jr.key(0), 5)
+    image, _ = sampler(weight, jnp.asarray(1, jnp.int32), key)
     field = sj.GuidedField(load_network(networks["weights"], 1), load_network(networks["guide"], 1), weight)
     ts = sj.karras_grid(80.0, 0.002, 6)
-    assert_close(images[0], sj.heun(field, ts, key=jr.fold_in(jr.key(0), 5), shape=(8, 8, 1)).x, loosen=1000)
+    assert_close(image, sj.heun(field, ts, key=key, shape=(8, 8, 1)).x, loosen=1000)
 
 
 def test_it_draws_and_sums_up(measured):
@@ -169,7 +172,7 @@ def test_what_does_not_fit_is_refused(networks, tmp_path):
         with pytest.raises(ValueError, match=message):
             pulse.run(replace(config, classes=classes))
     for name in ("num_trials", "num_centers"):
-        with pytest.raises(ValueError, match=f"{name} must be at least 2"):
+        with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 2"):
             pulse.run(replace(config, **{name: 1}))
     with pytest.raises(ValueError, match="tells 4 classes apart"):
         load_judge(networks["scorer"], (8, 8, 1), 10)
