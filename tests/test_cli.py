@@ -1,16 +1,23 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 from fashion_sample import FOLDER, published_files
 from jax.errors import JaxRuntimeError
 
-from softjax import cli, commands
+from softjax import cli, experiments
+from softjax.cli._environment import divide_cpu
 from softjax.experiments import load_results, patch
-from softjax.experiments.configs import PatchConfig, WholeNumbers, checked
+from softjax.experiments._shared.config import WholeNumbers, checked
+from softjax.experiments.configs import PatchConfig
+from softjax.sweeps import status
 
 SMALL = ["--grid-size", "16", "--patch-size", "3", "--num-trajectories", "2", "--time.num-steps", "30"]
 
@@ -34,11 +41,14 @@ def test_patch_writes_figure_data_config_and_summary(tmp_path, capsys):
     assert (out / "patch.pdf").read_bytes().startswith(b"%PDF")
     config = json.loads((out / "config.json").read_text())
     assert (config["grid_size"], config["seed"], config["time"]["num_steps"]) == (16, 3, 30)
-    assert load_results(out / "data.zarr").sizes["trajectory"] == 2
+    assert load_results(out).sizes["trajectory"] == load_results(out / "data.zarr").sizes["trajectory"] == 2
     rows = json.loads((out / "summary.json").read_text())
     printed = capsys.readouterr().out
     assert "t_c, exact for this dictionary" in printed
     assert {"t_c, tree level (two patterns)", "peak of median xi_eq", "site updates"} <= {row["name"] for row in rows}
+    assert {path.name for path in out.iterdir()} == {
+        *("patch.png", "patch.pdf", "config.json", "summary.json", "data.zarr")
+    }
 
 
 @pytest.mark.slow
@@ -54,6 +64,7 @@ def test_quick_changes_defaults_and_other_options_still_apply(tmp_path):
         (["--patch-size", "4"], "must be odd"),
         (["--time.t-min", "7"], "t_min < t_max"),
         (["--p-global", "0"], "p_global"),
+        (["--integration.solver", "shark", "--integration.engine", "scan"], "engine 'scan'"),
     ],
 )
 def test_bad_input_ends_with_a_message_and_no_traceback(arguments, message, tmp_path):
@@ -80,13 +91,16 @@ def test_bad_input_ends_with_a_message_and_no_traceback(arguments, message, tmp_
     ],
 )
 def test_numbers_out_of_range_are_refused_before_jax_is_asked(arguments, message, tmp_path, monkeypatch):
-    monkeypatch.setattr("softjax.cli._prepare_jax", None)
+    monkeypatch.setattr("softjax.cli._environment.prepare_jax", None)
     with pytest.raises(SystemExit, match=message):
         run(*arguments, "--out", str(tmp_path))
 
 
 def test_every_configuration_that_comes_with_softjax_is_within_range():
-    for _, config in commands._EXPERIMENTS.values():
+    assert {"clocks", "edm2", "empirical", "fashion", "locality", "patch", "pulse", "theory"} <= {*experiments.names()}
+    for name in experiments.names():
+        config = getattr(experiments, name).Config
+        assert config is getattr(experiments.configs, f"{name.upper() if name == 'edm2' else name.title()}Config")
         assert checked(config()) == config()
         assert checked(config.quick()) == config.quick()
     assert checked(PatchConfig(seed=2**32 - 1)).seed == 2**32 - 1
@@ -174,10 +188,10 @@ def test_a_platform_that_is_not_there_is_named(error, tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize(
     ("command", "option"),
-    [("patch", r"--integration.chunk than 8"), ("pulse", "--chunk than 20"), ("locality", "--num-patches")],
+    [("patch", r"smaller --integration.chunk"), ("pulse", "smaller --chunk"), ("locality", "--num-patches")],
 )
 def test_exhausted_memory_names_the_option_that_bounds_it(error, command, option, tmp_path, monkeypatch):
-    def exhausted(*_):
+    def exhausted(*_, **__):
         raise error
 
     monkeypatch.setattr(f"softjax.experiments.{command}.run", exhausted)
@@ -187,7 +201,7 @@ def test_exhausted_memory_names_the_option_that_bounds_it(error, command, option
 
 
 def test_a_mistake_of_softjax_is_not_hidden(tmp_path, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         raise RuntimeError("dictionary changed size during iteration")
 
     monkeypatch.setattr("softjax.experiments.patch.run", broken)
@@ -216,20 +230,82 @@ def test_without_a_home_nothing_is_cached_and_downloads_say_what_to_set(homeless
 
 def test_unwritable_output_is_said_before_anything_is_computed(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr("softjax.experiments._ensemble._run_chunk", None)
+    monkeypatch.setattr("softjax.sweeps._program.Program.run", None)
     with pytest.raises(SystemExit, match="can't be written"):
         run("patch", *SMALL, "--out", str(tmp_path / "file" / "out"))
 
 
-def test_interruption_exits_with_130_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_an_interruption_exits_with_its_number_and_says_how_to_go_on(name, code, tmp_path, monkeypatch, capsys):
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("the system has no such signal")
+    before = signal.getsignal(number)
+
+    def interrupted(*_, **__):
+        signal.raise_signal(number)
 
     monkeypatch.setattr("softjax.experiments.patch.run", interrupted)
     with pytest.raises(SystemExit) as stop:
         run("patch", *SMALL, "--out", str(tmp_path))
-    assert stop.value.code == 130
-    assert "same command goes on" in capsys.readouterr().out
+    assert stop.value.code == code
+    assert f"Interrupted ({name}). {tmp_path / 'data.zarr'} keeps what is finished" in capsys.readouterr().out
+    assert signal.getsignal(number) == before
+
+
+def test_signals_that_are_ignored_stay_so(tmp_path, monkeypatch):
+    """As under nohup."""
+    monkeypatch.setattr("softjax.experiments.patch.run", lambda *_, **__: signal.raise_signal(signal.SIGTERM) or 1 / 0)
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        with pytest.raises(ZeroDivisionError):
+            run("patch", *SMALL, "--out", str(tmp_path))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_command_runs_in_a_thread_too(tmp_path, monkeypatch):
+    """Only the main thread may say what a signal does."""
+    monkeypatch.setattr("softjax.experiments.patch.run", lambda *_, **__: 1 / 0)
+    raised = []
+
+    def in_thread():
+        try:
+            run("patch", *SMALL, "--out", str(tmp_path))
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=in_thread)
+    thread.start()
+    thread.join()
+    assert [type(error) for error in raised] == [ZeroDivisionError]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the system has no such signals")
+def test_what_is_finished_outlives_a_process_that_is_asked_to_end(tmp_path):
+    many = ["--grid-size", "16", "--time.num-steps", "400", "--num-trajectories", "60", "--integration.chunk", "2"]
+    command = [*START, "patch", *many, "--probe.max-shell", "4", "--out", str(tmp_path / "out")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        finished = 0
+        while finished == 0 and running.poll() is None:
+            time.sleep(0.05)
+            with suppress(FileNotFoundError):
+                finished = status(tmp_path / "out").num_done
+        running.send_signal(signal.SIGTERM)
+        said, complained = running.communicate(timeout=60)
+    assert (running.returncode, complained) == (143, "")
+    assert "Interrupted (SIGTERM)" in said
+    assert "the same command goes on" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data.zarr"]
+    assert not list(tmp_path.rglob("*.partial"))
+    kept = load_results(tmp_path / "out")
+    assert 0 < finished <= kept.sizes["trajectory"] < 60
+    subprocess.run(command, check=True, capture_output=True)
+    whole = load_results(tmp_path / "out")
+    assert whole.sizes["trajectory"] == 60
+    assert (whole["final_state"].sel(trajectory=kept["trajectory"]) == kept["final_state"]).all()
+    assert "patch.png" in {path.name for path in (tmp_path / "out").iterdir()}
 
 
 EXPERIMENT = ["--grid-size", "sites", "--seed", "--quick", "--out"]
@@ -239,11 +315,17 @@ TRAINING = ["--optimisation.epochs", "--resume", "--seed", "--data", "--out"]
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ([], ["patch", "empirical", "clocks", "theory", "fashion", "train"]),
+        ([], [*experiments.names(), "sweep", "status", "train", "convert", "fetch-weights"]),
         (["patch"], EXPERIMENT),
         (["empirical"], EXPERIMENT),
         (["clocks"], EXPERIMENT),
         (["theory"], EXPERIMENT),
+        (["sweep"], experiments.names()),
+        (
+            ["sweep", "patch"],
+            [*EXPERIMENT, "--axis", "--members", "--row", "--explain", "--shard", "--pack", "--repair"],
+        ),
+        (["status"], ["folder"]),
         (["train"], ["fashion", "classifier"]),
         (["train", "fashion"], [*TRAINING, "--widths", "--num-blocks", "--padding", "--variant", "--threshold"]),
         (["train", "classifier"], TRAINING),
@@ -273,7 +355,7 @@ def sample(monkeypatch):
 @pytest.mark.optimised
 @pytest.mark.slow
 def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("softjax.cli._LOG_SECONDS", 0.0)
+    monkeypatch.setattr("softjax.cli._train._LOG_SECONDS", 0.0)
     size = ["--widths", "8", "--optimisation.batch-size", "100", "--optimisation.microbatch", "50"]
     command = ["train", "fashion", *size, "--data", sample, "--out", str(tmp_path)]
     run(*command, "--optimisation.epochs", "1")
@@ -301,10 +383,10 @@ def test_train_writes_a_network_and_goes_on_when_asked(sample, tmp_path, capsys,
 def test_a_training_takes_one_device_for_each_core(cores, batch, flags, devices, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.setenv("XLA_FLAGS", flags)
-    cli._divide_cpu(batch)
+    divide_cpu(batch)
     assert os.environ.get("JAX_NUM_CPU_DEVICES") == devices
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "5")  # a user's own setting
-    cli._divide_cpu(batch)
+    divide_cpu(batch)
     assert os.environ["JAX_NUM_CPU_DEVICES"] == "5"
 
 
