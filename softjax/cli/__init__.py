@@ -5,6 +5,7 @@ JAX is imported inside commands only, so that `--help` is quick.
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,7 +59,7 @@ def _stoppable() -> Iterator[None]:
         raise Stopped(number)
 
     before = {}
-    for number in numbers:
+    for number in numbers if threading.current_thread() is threading.main_thread() else []:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             before[number] = signal.signal(number, stop)
     try:

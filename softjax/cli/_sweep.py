@@ -2,6 +2,7 @@
 
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -69,7 +70,7 @@ class Sweep(Command, Generic[Config]):
         if self.shard is None:
             return None
         first, _, number = self.shard.partition("/")
-        if not (first.isdigit() and number.isdigit()):
+        if not (first.isdigit() and number.isdigit() and int(first) < int(number)):
             raise ValueError(f"--shard must be I/N with 0 <= I < N, got {self.shard!r}.")
         return int(first), int(number)
 
@@ -103,9 +104,9 @@ class Sweep(Command, Generic[Config]):
             print(f"{self.data} lacks {unfinished} units, which other shards compute; softjax status {self.out}")
             return 0
         rows = table(study, self.config, sweep, dataset)
-        row = drawn_row(rows, self.row)
         save(self.out.expanduser() / "sweep.json", {"experiment": self.name, **asdict(self.config), "axes": self.axis})
         whole(self.out.expanduser() / "table.csv", lambda partial: rows.to_dataframe().to_csv(partial))
+        row = drawn_row(rows, self.row)
         draw(sweep_figure(rows, row), self.out.expanduser() / "sweep")
         print(f"{row}: figure {self.out / 'sweep.png'} (and .pdf), table {self.out / 'table.csv'}, data {self.data}")
         return _report(dataset.attrs.get("failed", []))
@@ -171,17 +172,21 @@ def from_file(arguments: list[str]) -> list[str]:
         experiment = known.pop("experiment")
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise ValueError(f"{path} is no TOML file that names an experiment: {error}.") from error
-    axes = [f"--axis={name}={_typed(values)}" for name, values in known.pop("axes", {}).items()]
+    axes = [f"--axis={name}={_typed(values)}" for name, values in _dotted(known.pop("axes", {}))]
     return ["sweep", experiment, *axes, *_options(known), *arguments[2:]]
 
 
-def _options(known: dict[str, Any], prefix: str = "") -> list[str]:
-    options = []
+def _dotted(known: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values, those of inner tables with dots."""
     for name, value in known.items():
-        flag = f"--{prefix}{name.replace('_', '-')}"
-        if isinstance(value, dict):
-            options += _options(value, f"{prefix}{name}.")
-        elif isinstance(value, bool):
+        yield from _dotted(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+
+
+def _options(known: dict[str, Any]) -> list[str]:
+    options = []
+    for name, value in _dotted(known):
+        flag = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
             options.append(flag if value else flag.replace("--", "--no-", 1))
         else:
             options += [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]

@@ -60,7 +60,7 @@ def _maps(known: xr.Dataset, dims: list[str], label: str) -> Figure:
     for axis, place in zip(axes.ravel(), others, strict=False):
         one = known.isel(dict(zip(dims[:-2], place, strict=True)))
         _map(axis, one, dims[-2:], scale)
-        axis.set_title(", ".join(f"{dim} = {one[dim].item():.4g}" for dim in dims[:-2]))
+        axis.set_title(", ".join(f"{dim} = {_short(one[dim].item())}" for dim in dims[:-2]))
     figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes.ravel().tolist(), label=label)
     return figure
 

@@ -7,7 +7,7 @@ import numpy as np
 
 def operations(jaxpr: Any) -> float:
     """Elementary operations of a program: one for each element made, and those of products of matrices."""
-    return sum(_of_equation(equation) for equation in jaxpr.eqns)
+    return sum((_of_equation(equation) for equation in jaxpr.eqns), 0.0)
 
 
 def _of_equation(equation: Any) -> float:
@@ -15,7 +15,7 @@ def _of_equation(equation: Any) -> float:
     inside = sum(operations(one) for one in inner if hasattr(one, "eqns"))
     if inside:
         return inside * equation.params.get("length", 1)
-    made = sum(float(np.prod(out.aval.shape)) for out in equation.outvars if hasattr(out.aval, "shape"))
+    made = sum((float(np.prod(out.aval.shape)) for out in equation.outvars if hasattr(out.aval, "shape")), 0.0)
     name = equation.primitive.name
     if name == "dot_general":
         contracted = equation.params["dimension_numbers"][0][0]

@@ -72,7 +72,7 @@ def _on_axes(data: xr.Dataset, axes: list[Axis], order: np.ndarray, states: np.n
 
 
 def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
-    """One cell of a sweep as a dataset of its own: finished members only, numbers that are known of it as attributes.
+    """One cell of a sweep as a dataset of its own: finished members only, its values and numbers as attributes.
 
     * `dataset`: as `run` and `load` return it;
     * `values`: of the parameters on the axes.
@@ -92,4 +92,4 @@ def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
         one = one.drop_vars(name).isel({known.dims[-1]: slice(known.size)})
         one = one.assign_coords({name.removesuffix(_OF_CELL): (known.dims, known.values, known.attrs)})
     numbers = {str(name): one[name].item() for name in one.data_vars if one[name].ndim == 0}
-    return one.drop_vars(list(numbers)).assign_attrs(numbers)
+    return one.drop_vars(list(numbers)).assign_attrs({**values, **numbers})

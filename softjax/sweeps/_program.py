@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import AxisType, PartitionSpec
 
 from softjax._types import Array, PRNGKeyArray
@@ -32,13 +33,13 @@ class Program:
         self._impl, key_bits = jr.key_impl(key), jr.key_data(key)
         self._impls = [key_impl(leaf) for leaf in leaves[0]]
         self._static: dict[int, Any] = {}
-        self._shared: dict[int, Any] = {-1: key_bits}
+        self._shared: dict[int, Any] = {-1: shared(key_bits)}
         self._stacked: dict[int, np.ndarray] = {}
         for place, column in enumerate(zip(*leaves, strict=True)):
             if not is_array(column[0]):
                 self._static[place] = column[0]
-            elif all(leaf is column[0] for leaf in column) or len({bits(leaf).tobytes() for leaf in column}) == 1:
-                self._shared[place] = jr.key_data(column[0]) if self._impls[place] else jnp.asarray(column[0])
+            elif all(leaf is column[0] for leaf in column) or len({contents(leaf) for leaf in column}) == 1:
+                self._shared[place] = shared(jr.key_data(column[0]) if self._impls[place] else column[0])
             else:
                 self._stacked[place] = np.stack([bits(leaf) for leaf in column])
         self._traced: dict[int, Any] = {}
@@ -62,13 +63,14 @@ class Program:
 
     def _arguments(self, places: np.ndarray, members: np.ndarray) -> tuple[Any, ...]:
         """Arguments of a pack: units by the place of their cell in this program, and by member."""
-        stacked = {place: jnp.asarray(leaf[places]) for place, leaf in self._stacked.items()}
-        return self._shared, stacked, jnp.asarray(self.cells[places], jnp.int32), jnp.asarray(members, jnp.int32)
+        stacked = {place: shared(leaf[places]) for place, leaf in self._stacked.items()}
+        numbers = (shared(values.astype(np.int32)) for values in (self.cells[places], members))
+        return self._shared, stacked, *numbers
 
     def traced(self, width: int) -> Any:
         """The program of a pack of `width` units, over all local devices if they can share it equally."""
         if width not in self._traced:
-            devices, nothing = len(jax.local_devices()), np.zeros(width, int)
+            devices, nothing = (1 if one_program() else len(jax.local_devices())), np.zeros(width, int)
             pack: Callable = self._pack
             if devices > 1 and width % devices == 0:
                 mesh = jax.make_mesh((devices,), (_MESH,), axis_types=(AxisType.Auto,), devices=jax.local_devices())
@@ -120,7 +122,7 @@ class Program:
                 if width < padded[0].size:
                     continue
                 done = self._compiled[width](*self._arguments(*padded))
-                parts.append([np.asarray(value)[:count] for value in done])
+                parts.append([gathered(value)[:count] for value in done])
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
                     raise
@@ -130,6 +132,27 @@ class Program:
                 continue
             first += count
         return [np.concatenate(column) for column in zip(*parts, strict=True)], width
+
+
+def one_program() -> bool:
+    """Whether this process runs one program together with others, by `jax.distributed`."""
+    return jax.process_count() > 1
+
+
+def shared(leaf: Any) -> Any:
+    """An argument of a program; for one of several processes each gives the same numbers, or its part of an array."""
+    if not one_program():
+        return jnp.asarray(leaf)
+    return leaf if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable else np.asarray(leaf)
+
+
+def gathered(value: Array) -> np.ndarray:
+    """A result with all its parts, those of other processes too."""
+    if value.is_fully_addressable:
+        return np.asarray(value)
+    if value.is_fully_replicated:
+        return np.asarray(value.addressable_data(0))
+    return np.asarray(process_allgather(value, tiled=True))
 
 
 def floating(unit: Any) -> Any:
@@ -150,6 +173,13 @@ def key_impl(leaf: Any) -> Any:
 def bits(leaf: Any) -> np.ndarray:
     """The values of a leaf that is an array."""
     return np.asarray(jr.key_data(leaf) if key_impl(leaf) else leaf)
+
+
+def contents(leaf: Any) -> bytes:
+    """The bytes of a leaf that is an array; of one that several processes share, those that are here."""
+    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+        return b"".join(np.asarray(part.data).tobytes() for part in leaf.addressable_shards)
+    return bits(leaf).tobytes()
 
 
 def signature(unit: Any) -> tuple[Any, ...]:

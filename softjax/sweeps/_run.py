@@ -4,7 +4,9 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,12 +15,14 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import xarray as xr
+from jax.experimental.multihost_utils import sync_global_devices
 
 from softjax._checks import require
 from softjax._version import __version__
 from softjax.sweeps import _cluster, _store
 from softjax.sweeps._labels import labelled
 from softjax.sweeps._lock import Locks
+from softjax.sweeps._program import one_program
 from softjax.sweeps._store import DONE, FAILED, TODO, Store
 from softjax.sweeps._sweep import Sweep
 
@@ -65,12 +69,12 @@ def run(
     require(client is None or path is not None, "a client's workers need a path, a folder that they all see.")
     locks = Locks(None if path is None else _lock_file(path))
     try:
-        store = _open(sweep, path, locks, pack, repair)
+        store = _together(partial(_open, sweep, path, locks, pack, repair), path)
         with reporting(progress) as report:
             if client is not None and not store.complete:
                 _cluster.fill(client, sweep, store, report)
             _fill(sweep, store, locks, shard, report)
-        _complete(sweep, store, locks, derive)
+        store = _together(partial(_complete, store, locks, derive), path)
         dataset = labelled(store)
     finally:
         locks.close()
@@ -91,7 +95,8 @@ def opened(path: Path | str) -> Store:
     """The result in a folder, or in the folder below it that a command has made."""
     path = Path(path).expanduser()
     inner = path / "data.zarr"
-    path = inner if inner.exists() and not (path / "zarr.json").exists() else path
+    begun = inner.exists() or _lock_name(inner).exists()  # the lock alone: a run that lays it out
+    path = inner if begun and not (path / "zarr.json").exists() else path
     store = _store.existing(path)
     if store is None:
         raise FileNotFoundError(
@@ -107,6 +112,10 @@ def _lock_file(path: Path) -> Path:
         raise PermissionError(
             f"{path.parent} can't be written ({error.strerror}). Choose a folder that you may write to."
         ) from error
+    return _lock_name(path)
+
+
+def _lock_name(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
@@ -214,11 +223,12 @@ class Filler:
 
     def block(self, number: int, wait: bool = False) -> bool:
         """Computes a block unless it is done or another process is at it; returns whether it is done."""
-        with self._locks.block(number, wait) as held:
+        with self._locks.block(number, wait) if not one_program() else nullcontext(True) as held:
             if not held or np.all(self._store.state_of(number) != TODO):
                 return held
             values, states = self._computed(self._store.units_of(number))
-            self._store.write(number, values, states)
+            if _writes(self._store):
+                self._store.write(number, values, states)
         self.units += states.size
         return True
 
@@ -272,26 +282,50 @@ def _fill(sweep: Sweep, store: Store, locks: Locks, shard: tuple[int, int] | Non
             finished += store.units_of(block).size
             report(finished, store.num_units)
     finally:
-        with locks.set_up():
-            store.reload()
-            spent = {
-                "compile_time_s": filler.compile_time,
-                "run_time_s": filler.run_time,
-                "units_computed": filler.units,
-            }
-            store.update(record={name: store.record.get(name, 0) + value for name, value in spent.items()})
+        if _writes(store):
+            _record(store, locks, filler)
 
 
-def _complete(sweep: Sweep, store: Store, locks: Locks, derive: Derive | None) -> None:
+def _record(store: Store, locks: Locks, filler: Filler) -> None:
+    """Adds up what the units took."""
+    spent = {
+        "compile_time_s": filler.compile_time,
+        "run_time_s": filler.run_time,
+        "units_computed": filler.units,
+    }
+    with locks.set_up():
+        store.reload()
+        store.update(record={name: store.record.get(name, 0) + value for name, value in spent.items()})
+
+
+def _writes(store: Store) -> bool:
+    """Whether this process writes what it computes: of those that run one program together, one does."""
+    return not one_program() or jax.process_index() == 0 or store.path is None
+
+
+def _complete(store: Store, locks: Locks, derive: Derive | None) -> Store:
     """Marks a result whose units are all done or failed, with what follows from it."""
     with locks.set_up():
         store.reload()
         states = store.states()
         if store.complete or np.any(states == TODO):
-            return
+            return store
         if derive is not None and np.any(states == DONE):
             store.add(derive(labelled(store)))
         store.update(complete=True)
+        return store
+
+
+def _together(change: Callable[[], Store], path: Path | None) -> Store:
+    """The store after a change of it, made by one of the processes that run one program, before the others go on."""
+    if path is None or not one_program():
+        return change()
+    store = change() if jax.process_index() == 0 else None
+    sync_global_devices(str(path))
+    if store is None:
+        store = _store.existing(path)
+        assert store is not None
+    return store
 
 
 def _tell(failed: Sequence[str], failures: str) -> None:

@@ -20,7 +20,7 @@ from softjax._types import Array, Int, PRNGKeyArray
 from softjax.sweeps._axes import Axes, cells, coordinates, normalised
 from softjax.sweeps._cost import operations
 from softjax.sweeps._measured import Variable
-from softjax.sweeps._program import Program, bits, is_array, signature
+from softjax.sweeps._program import Program, contents, is_array, one_program, signature
 from softjax.sweeps._store import Template
 
 _PACK = {"cpu": 64}
@@ -152,6 +152,8 @@ class Sweep:
         if pack is not None:
             require(int(pack) == pack and pack >= 1, f"pack must be a whole number from 1 on, got {pack}.")
             return min(int(pack), sum(sizes))
+        if one_program():
+            return 1  # a unit that takes several devices is alone
         devices = len(jax.local_devices())
         largest = min(max(sizes), _PACK.get(jax.default_backend(), _ACCELERATOR_PACK) * devices)
         ends = np.cumsum([0, *sizes])
@@ -215,7 +217,7 @@ class Sweep:
             digest.update(re.sub(r" at 0x[0-9a-f]+", "", str(treedef)).encode())
             for leaf in leaves:
                 if is_array(leaf) and id(leaf) not in seen:
-                    seen[id(leaf)] = hashlib.sha256(bits(leaf).tobytes()).digest()
+                    seen[id(leaf)] = hashlib.sha256(contents(leaf)).digest()
                 text = re.sub(r" at 0x[0-9a-f]+", "", repr(leaf)).encode()
                 digest.update(seen[id(leaf)] if is_array(leaf) else text)
         return digest.hexdigest()

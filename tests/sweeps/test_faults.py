@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,53 @@ if __name__ == "__main__":
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(np.load(tmp_path / "value.npy"), run(walks())["value"])
     assert status(tmp_path / "data.zarr").num_done == 30
+
+
+TOGETHER = """
+import sys
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import equinox as eqx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+jax.distributed.initialize(f"127.0.0.1:{sys.argv[1]}", num_processes=2, process_id=int(sys.argv[2]))
+from softjax.sweeps import Sweep, Unit, run
+
+mesh = jax.make_mesh((4,), ("x",), axis_types=(AxisType.Auto,))
+large = np.arange(64.0).reshape(8, 8)
+sharding = NamedSharding(mesh, PartitionSpec("x"))
+large = jax.make_array_from_callback(large.shape, sharding, lambda index: large[index])
+
+class Large(Unit):
+    weights: jax.Array
+    scale: float
+    def __call__(self, member, key):
+        assert len(self.weights.shape) == 2
+        shift = jr.normal(jr.fold_in(key, member), ())
+        return {"rows": self.scale * self.weights + shift, "total": jnp.sum(self.weights) + shift}
+
+data = run(Sweep(lambda scale: Large(large, scale), {"scale": [1.0, 2.0]}, members=3, key=jr.key(0)), sys.argv[3])
+assert jax.process_count() == 2 and data.attrs.get("unfinished") is None
+assert data.attrs["units_computed"] == 6
+np.save(f"{sys.argv[3]}-{sys.argv[2]}.npy", data["rows"].values)
+"""
+
+
+def test_several_processes_run_one_program_where_a_unit_is_divided(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2"}
+    command = [sys.executable, "-c", TOGETHER, port]
+    path = str(tmp_path / "data.zarr")
+    others = [subprocess.Popen([*command, rank, path], env=environment, stderr=subprocess.PIPE) for rank in "01"]
+    errors = [other.communicate(timeout=300)[1].decode() for other in others]
+    assert [other.returncode for other in others] == [0, 0], errors
+    first, second = (np.load(f"{path}-{rank}.npy") for rank in "01")
+    np.testing.assert_array_equal(first, second)
+    assert first.shape == (2, 3, 8, 8)
+    np.testing.assert_allclose(
+        first[1] - first[0], np.broadcast_to(np.arange(64.0).reshape(8, 8), (3, 8, 8)), atol=1e-5
+    )
+    assert status(path).num_done == 6

@@ -9,6 +9,7 @@ from typing import Any
 import jax.random as jr
 import xarray as xr
 
+from softjax._checks import require
 from softjax.experiments._shared.config import changed, checked, flat
 from softjax.experiments._shared.summary import Row
 from softjax.sweeps import Axes, Progress, Sweep, run
@@ -75,7 +76,7 @@ class Study:
         Raises `ValueError` for numbers out of range and unknown parameters.
         """
         config = config if members is None else changed(config, {"num_trajectories": members})
-        own = self.axes(checked(config))
+        own, number = self.axes(checked(config)), self.members(config)
 
         def at(values: Mapping[str, Any]) -> Any:
             return changed(config, {name: value for name, value in values.items() if name not in own})
@@ -83,6 +84,9 @@ class Study:
         def unit(**values: Any) -> Any:
             inner = {name: value for name, value in values.items() if name in own}
             configuration = at(values)
+            idle = sorted(values.keys() - own.keys() - flat(configuration).keys())
+            require(not idle, f"results do not depend on {', '.join(idle)}.")
+            require(self.members(configuration) == number, f"every cell must have the same members, {number}.")
             return self.unit(configuration, **inner, **self.before(configuration, path, progress))
 
         def known(unit: Any, **values: Any) -> xr.Dataset:
@@ -95,7 +99,7 @@ class Study:
             unit,
             {**(axes or {}), **own},
             key=jr.key(config.seed),
-            members=self.members(config),
+            members=number,
             dim=self.dim,
             known=known,
             identity={"experiment": self.name, **flat(config), **self.weights(config)},
