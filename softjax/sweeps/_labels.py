@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from softjax.sweeps._axes import Axis, cells
+from softjax.sweeps._measured import ATTRIBUTE
 from softjax.sweeps._store import DONE, FAILED, TODO, Store
 
 _OF_CELL = "_of_cell"  # ends the names of coordinates that differ from cell to cell
@@ -91,5 +92,5 @@ def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
         known = one[name].dropna(one[name].dims[-1])
         one = one.drop_vars(name).isel({known.dims[-1]: slice(known.size)})
         one = one.assign_coords({name.removesuffix(_OF_CELL): (known.dims, known.values, known.attrs)})
-    numbers = {str(name): one[name].item() for name in one.data_vars if one[name].ndim == 0}
+    numbers = {str(name): one[name].item() for name in one.data_vars if ATTRIBUTE in one[name].attrs}
     return one.drop_vars(list(numbers)).assign_attrs({**values, **numbers})

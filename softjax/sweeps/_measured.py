@@ -10,6 +10,8 @@ import jax
 from softjax._checks import require
 
 _METADATA = "softjax.measured"
+ATTRIBUTE = "attribute_of_cell"
+"""Marks numbers that are attributes of one cell's dataset, over the axes of a sweep."""
 
 
 @dataclass(frozen=True)

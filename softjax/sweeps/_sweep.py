@@ -19,7 +19,7 @@ from softjax._checks import require
 from softjax._types import Array, Int, PRNGKeyArray
 from softjax.sweeps._axes import Axes, cells, coordinates, normalised
 from softjax.sweeps._cost import operations
-from softjax.sweeps._measured import Variable
+from softjax.sweeps._measured import ATTRIBUTE, Variable
 from softjax.sweeps._program import Program, contents, is_array, one_program, signature
 from softjax.sweeps._store import Template
 
@@ -284,7 +284,7 @@ def _crossed(parts: list[xr.Dataset], dims: list[str], sweep: Sweep) -> xr.Datas
         if all(value == column[0] for value in column):
             attributes[name] = column[0]
         elif all(isinstance(value, int | float) for value in column):
-            variables[name] = xr.Variable(tuple(dims), np.asarray(column, float).reshape(shape))
+            variables[name] = xr.Variable(tuple(dims), np.asarray(column, float).reshape(shape), {ATTRIBUTE: 1})
     kept = {name: value for name, value in variables.items() if name not in parts[0].coords}
     coords = {name: value for name, value in variables.items() if name in parts[0].coords}
     return xr.Dataset(kept, coords, attributes)

@@ -53,7 +53,9 @@ def test_cells_share_random_numbers_unless_independent():
 def test_without_axes_members_come_first_and_without_members_there_is_no_dimension():
     assert run(one_cell())["value"].dims == ("walk", "time")
     sweep = Sweep(lambda steps: Walk(1.0, steps), {"steps": [3, 4]}, members=None, key=jr.key(0))
-    assert run(sweep)["value"].dims == ("steps", "time")
+    data = run(sweep)
+    assert data["value"].dims == ("steps", "time")
+    assert cell(data, steps=4)["mean"] == data["mean"][1]
 
 
 def test_what_is_known_is_kept_once_or_over_the_axes():
