@@ -222,7 +222,7 @@ def _check_start(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
 
 
 def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> None:
-    denoised = jax.eval_shape(field.denoise, t, x)
+    denoised = jax.eval_shape(lambda t, x: field.denoise(t, x), t, x)  # a bound method of traced arrays has no hash
     require(
         denoised.shape == x.shape,
         f"field.denoise must return the shape of its configuration, {x.shape}; got {denoised.shape}.",
