@@ -42,8 +42,8 @@ class Convert(Command):
 
         with byte_bar() as progress:
             done = convert(
-                self.source,
-                self.out,
+                self.source.expanduser(),
+                self.out.expanduser(),
                 head=self.head,
                 key=self.key,
                 prefix=self.prefix,

@@ -62,7 +62,7 @@ class Train(Command):
                     logged = time.monotonic()
 
             folder = kinds[type(self.config)](
-                self.config, self.out, resume=self.resume, folder=self.data, report=report
+                self.config, self.out.expanduser(), resume=self.resume, folder=self.data, report=report
             )
         print(f"Network {folder}: weights.safetensors, and network.json with the losses")
         return 0

@@ -18,6 +18,7 @@ except ImportError:  # Windows
     fcntl = None
 
 _PRESENT, _SET_UP, _FIRST_BLOCK = 0, 1, 2  # bytes of the file
+_ours: list[Path] = []  # lock files that this process has open: closing one a second time would drop its locks
 _threads = threading.RLock()  # the locks of the system are between processes; a unit may run a sweep of its own
 
 
@@ -27,6 +28,7 @@ class Locks:
     def __init__(self, path: Path | None):
         self._path = path
         self._file = None if path is None else self._opened(path)
+        _ours.extend([] if path is None else [path])
 
     def _opened(self, path: Path) -> int:
         while True:  # until what was opened is still the file of that name: its last user removes it
@@ -84,6 +86,7 @@ class Locks:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.unlink(self._path)
         os.close(self._file)
+        _ours.remove(self._path)
         self._file = None
 
     def _lock(self, byte: int, wait: bool) -> bool:
@@ -102,6 +105,8 @@ class Locks:
 
 def owner(path: Path) -> str:
     """Who works on the result whose lock file this is, in words; empty if nobody does."""
+    if path in _ours:
+        return f"process {os.getpid()} on {socket.gethostname()}"
     if not path.exists():
         return ""
     locks = Locks(path)

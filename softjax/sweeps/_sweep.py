@@ -122,7 +122,7 @@ class Sweep:
     def _made(self, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
         try:
             return make(**values)
-        except (ValueError, TypeError) as error:
+        except ValueError as error:
             if not values:
                 raise
             cell = ", ".join(f"{name} = {value}" for name, value in values.items())

@@ -1,6 +1,7 @@
 """Nothing that is stored comes back as another number, and nothing that is finished is lost."""
 
 import json
+import os
 import shutil
 
 import jax
@@ -296,3 +297,11 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch, name):
     monkeypatch.undo()
     assert status(path).num_done == 20
     xr.testing.assert_equal(run(walks(), path)[["value"]], run(walks())[["value"]])
+
+
+def test_asking_for_the_status_from_within_keeps_the_locks(tmp_path):
+    path, lock, seen = tmp_path / "data.zarr", tmp_path / ".data.zarr.lock", []
+    run(walks(), path, pack=10, progress=lambda done, total: seen.append((status(path).owner, lock.exists())))
+    assert len(seen) == 4
+    assert all(owner.startswith(f"process {os.getpid()} on ") and there for owner, there in seen)
+    assert (status(path).owner, lock.exists()) == ("", False)
