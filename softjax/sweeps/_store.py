@@ -372,12 +372,20 @@ def _digest(data: bytes) -> str:
 
 
 def _checksum(values: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(values).tobytes())
+    return zlib.crc32(_plain_nan(values).tobytes())
+
+
+def _plain_nan(values: np.ndarray) -> np.ndarray:
+    """The values with one kind of NaN: sign and payload of a NaN need not survive a copy."""
+    if np.issubdtype(values.dtype, np.inexact) and np.any(missing := np.isnan(values)):
+        values = values.copy()
+        values[missing] = np.nan
+    return np.ascontiguousarray(values)
 
 
 def _checksums(units: np.ndarray, values: np.ndarray) -> np.ndarray:
     """One for each unit, which depends on its number too: what belongs to another is not taken for its own."""
-    rows = (np.ascontiguousarray(row).tobytes() for row in values)
+    rows = (np.ascontiguousarray(row).tobytes() for row in _plain_nan(values))
     pairs = zip(units.tolist(), rows, strict=True)
     return np.asarray([zlib.crc32(row, zlib.crc32(unit.to_bytes(8, "little"))) for unit, row in pairs], np.uint32)
 

@@ -12,6 +12,7 @@ from sweep_units import Reciprocal, Walk, one_cell, walks
 
 from softjax.sweeps import DamagedResult, Sweep, load, run, status
 from softjax.sweeps._run import Filler
+from softjax.sweeps._store import _checksums
 
 pytestmark = pytest.mark.optimised  # every program of a comparison compiled alike
 
@@ -305,3 +306,12 @@ def test_asking_for_the_status_from_within_keeps_the_locks(tmp_path):
     assert len(seen) == 4
     assert all(owner.startswith(f"process {os.getpid()} on ") and there for owner, there in seen)
     assert (status(path).owner, lock.exists()) == ("", False)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_nans_of_any_sign_are_what_was_written(dtype):
+    values = np.asarray([[-np.nan, 1.0], [np.nan, 2.0]], dtype)
+    other = values.copy()
+    other[:, 0] = -other[:, 0]
+    np.testing.assert_array_equal(_checksums(np.arange(2), values), _checksums(np.arange(2), other))
+    assert np.all(_checksums(np.arange(2), values) != _checksums(np.arange(2), values + 1))
