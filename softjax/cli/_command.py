@@ -2,6 +2,8 @@
 
 from abc import ABC, abstractmethod
 
+MORE_MEMORY = "Close other programs, or take a machine with more."
+
 
 class Command(ABC):
     """One command, with its options as fields."""

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import tyro
 
-from softjax.cli._command import Command
+from softjax.cli._command import MORE_MEMORY, Command
 from softjax.cli._output import byte_bar
-
-_MORE_MEMORY = "Close other programs, or take a machine with more."
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Convert(Command):
 
     def what_saves_memory(self) -> str:
         """Nothing in the options."""
-        return _MORE_MEMORY
+        return MORE_MEMORY
 
 
 @dataclass(frozen=True)
@@ -88,4 +86,4 @@ class FetchWeights(Command):
 
     def what_saves_memory(self) -> str:
         """Nothing in the options."""
-        return _MORE_MEMORY
+        return MORE_MEMORY

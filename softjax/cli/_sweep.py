@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from softjax.cli._command import Command
+from softjax.cli._command import MORE_MEMORY, Command
 from softjax.cli._experiment import draw, save
 from softjax.cli._output import progress_bar, whole
 from softjax.experiments._shared.config import checked
@@ -156,7 +156,7 @@ class Status(Command):
 
     def what_saves_memory(self) -> str:
         """Nothing in the options."""
-        return "Close other programs, or take a machine with more."
+        return MORE_MEMORY
 
 
 def from_file(arguments: list[str]) -> list[str]:

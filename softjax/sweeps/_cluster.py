@@ -61,8 +61,6 @@ def _block(path: str, packed: bytes, block: int) -> int:
     if path not in _fillers:
         store = existing(Path(path))
         assert store is not None
-        _fillers[path] = Filler(
-            cloudpickle.loads(packed), store, Locks(Path(path).with_name(f".{Path(path).name}.lock"))
-        )
+        _fillers[path] = Filler(cloudpickle.loads(packed), store, Locks(Path(path)))
     _fillers[path].block(block, wait=True)
     return block

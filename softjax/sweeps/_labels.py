@@ -6,10 +6,8 @@ import numpy as np
 import xarray as xr
 
 from softjax.sweeps._axes import Axis, cells
-from softjax.sweeps._measured import ATTRIBUTE
+from softjax.sweeps._measured import ATTRIBUTE, OF_CELL
 from softjax.sweeps._store import DONE, FAILED, TODO, Store
-
-_OF_CELL = "_of_cell"  # ends the names of coordinates that differ from cell to cell
 
 
 def labelled(store: Store) -> xr.Dataset:
@@ -88,9 +86,9 @@ def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
         done = np.atleast_1d(one["done"].values)
         one = one.drop_vars("done")
         one = one.isel({dim: done for dim in dataset["done"].dims if dim not in axes})
-    for name in [str(name) for name in one.variables if str(name).endswith(_OF_CELL)]:
+    for name in [str(name) for name in one.variables if str(name).endswith(OF_CELL)]:
         known = one[name].dropna(one[name].dims[-1])
         one = one.drop_vars(name).isel({known.dims[-1]: slice(known.size)})
-        one = one.assign_coords({name.removesuffix(_OF_CELL): (known.dims, known.values, known.attrs)})
+        one = one.assign_coords({name.removesuffix(OF_CELL): (known.dims, known.values, known.attrs)})
     numbers = {str(name): one[name].item() for name in one.data_vars if ATTRIBUTE in one[name].attrs}
     return one.drop_vars(list(numbers)).assign_attrs({**values, **numbers})

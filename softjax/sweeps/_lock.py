@@ -22,13 +22,18 @@ _ours: list[Path] = []  # lock files that this process has open: closing one a s
 _threads = threading.RLock()  # the locks of the system are between processes; a unit may run a sweep of its own
 
 
-class Locks:
-    """The locks of one result; `path` None, a result in memory, has nobody to share with."""
+def lock_file(result: Path) -> Path:
+    """The file beside a result that its locks are on."""
+    return result.with_name(f".{result.name}.lock")
 
-    def __init__(self, path: Path | None):
-        self._path = path
-        self._file = None if path is None else self._opened(path)
-        _ours.extend([] if path is None else [path])
+
+class Locks:
+    """The locks of the result in a folder; None, a result in memory, has nobody to share with."""
+
+    def __init__(self, result: Path | None):
+        self._path = None if result is None else lock_file(result)
+        self._file = None if self._path is None else self._opened(self._path)
+        _ours.extend([] if self._path is None else [self._path])
 
     def _opened(self, path: Path) -> int:
         while True:  # until what was opened is still the file of that name: its last user removes it
@@ -103,13 +108,14 @@ class Locks:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, byte)
 
 
-def owner(path: Path) -> str:
-    """Who works on the result whose lock file this is, in words; empty if nobody does."""
+def owner(result: Path) -> str:
+    """Who works on the result in a folder, in words; empty if nobody does."""
+    path = lock_file(result)
     if path in _ours:
         return f"process {os.getpid()} on {socket.gethostname()}"
     if not path.exists():
         return ""
-    locks = Locks(path)
+    locks = Locks(result)
     try:
         if locks.alone():
             return ""

@@ -12,6 +12,8 @@ from softjax._checks import require
 _METADATA = "softjax.measured"
 ATTRIBUTE = "attribute_of_cell"
 """Marks numbers that are attributes of one cell's dataset, over the axes of a sweep."""
+OF_CELL = "_of_cell"
+"""Ends the names of coordinates that differ from cell to cell."""
 
 
 @dataclass(frozen=True)

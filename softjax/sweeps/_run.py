@@ -1,9 +1,8 @@
 """Computing what is missing of a sweep, and reading what there is."""
 
-import json
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -21,7 +20,7 @@ from softjax._checks import require
 from softjax._version import __version__
 from softjax.sweeps import _cluster, _store
 from softjax.sweeps._labels import labelled
-from softjax.sweeps._lock import Locks
+from softjax.sweeps._lock import Locks, lock_file
 from softjax.sweeps._program import one_program
 from softjax.sweeps._store import DONE, FAILED, TODO, Store
 from softjax.sweeps._sweep import Sweep
@@ -67,7 +66,9 @@ def run(
     path = None if path is None else Path(path).expanduser()
     require(shard is None or 0 <= shard[0] < shard[1], f"shard must be (i, n) with 0 <= i < n, got {shard}.")
     require(client is None or path is not None, "a client's workers need a path, a folder that they all see.")
-    locks = Locks(None if path is None else _lock_file(path))
+    if path is not None:
+        _make_room(path)
+    locks = Locks(path)
     try:
         store = _together(partial(_open, sweep, path, locks, pack, repair), path)
         with reporting(progress) as report:
@@ -95,7 +96,7 @@ def opened(path: Path | str) -> Store:
     """The result in a folder, or in the folder below it that a command has made."""
     path = Path(path).expanduser()
     inner = path / "data.zarr"
-    begun = inner.exists() or _lock_name(inner).exists()  # the lock alone: a run that lays it out
+    begun = inner.exists() or lock_file(inner).exists()  # the lock alone: a run that lays it out
     path = inner if begun and not (path / "zarr.json").exists() else path
     store = _store.existing(path)
     if store is None:
@@ -105,35 +106,29 @@ def opened(path: Path | str) -> Store:
     return store
 
 
-def _lock_file(path: Path) -> Path:
+def _make_room(path: Path) -> None:
+    """Makes the folder that the result's is to stand in."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PermissionError(
             f"{path.parent} can't be written ({error.strerror}). Choose a folder that you may write to."
         ) from error
-    return _lock_name(path)
-
-
-def _lock_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.lock")
 
 
 def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repair: bool) -> Store:
     """The store of a sweep: that at `path`, if it is of the same sweep, or a new one."""
     with locks.set_up():
-        store = None if path is None else _store.existing(path)
-        if locks.alone():
+        store, alone = None if path is None else _store.existing(path), locks.alone()
+        if alone:
             locks.sign()
         if store is None:
             return _create(sweep, path, pack)
-        differing = [name for name, value in sweep.identity().items() if store.identity.get(name) != _json(value)]
-        if differing:
-            how = "; ".join(_difference(store, sweep, differing))
+        if how := "; ".join(_differences(store.identity, _store.as_json(sweep.identity()))):
             raise FileExistsError(
                 f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
             )
-        if locks.alone():
+        if alone:
             _store.sweep_up(store.path or Path())
             if repair:
                 _repair(store)
@@ -143,13 +138,12 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
         return store
 
 
-def _json(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=lambda one: np.asarray(one).tolist()))
-
-
-def _difference(store: Store, sweep: Sweep, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        stored, asked = store.identity.get(name), _json(sweep.identity()[name])
+def _differences(stored_identity: Mapping[str, Any], asked_identity: Mapping[str, Any]) -> Iterator[str]:
+    """What two sweeps do not have in common, in words."""
+    for name, asked in asked_identity.items():
+        stored = stored_identity.get(name)
+        if stored == asked:
+            continue
         if isinstance(stored, dict) and isinstance(asked, dict):
             keys = [key for key in {**stored, **asked} if stored.get(key) != asked.get(key)]
             yield "; ".join(f"{key}: {_short(stored.get(key))} there, {_short(asked.get(key))} here" for key in keys)
@@ -165,8 +159,7 @@ def _short(value: Any) -> str:
 def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
     lead = "unit" if sweep.axes or sweep.dim is None else sweep.dim
     block = sweep.block_size(pack)
-    return _store.create(
-        path,
+    layout = _store.Layout(
         lead=lead,
         num_units=sweep.num_units,
         block_size=block,
@@ -175,6 +168,7 @@ def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
         identity=sweep.identity(),
         record=_provenance(sweep) | {"member_dim": sweep.dim},
     )
+    return _store.create(path, layout)
 
 
 def _provenance(sweep: Sweep) -> dict[str, Any]:

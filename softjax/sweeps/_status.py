@@ -60,6 +60,6 @@ def status(path: Path | str) -> Status:
         num_units=store.num_units,
         num_done=int(np.sum(states == DONE)),
         failed=problems(store, axes, order, states).get("failed", []),
-        owner=owner(store.path.with_name(f".{store.path.name}.lock")),
+        owner=owner(store.path),
         seconds_per_unit=seconds / computed if computed else np.nan,
     )

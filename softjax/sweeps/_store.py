@@ -236,61 +236,59 @@ _REPAIR = "Running again with repair (--repair) computes it anew."
 _REMOVE = "Remove the folder, or restore it from a copy."
 
 
-def create(
-    path: Path | None,
-    lead: str,
-    num_units: int,
-    block_size: int,
-    templates: Sequence[Template],
-    known: xr.Dataset,
-    identity: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> Store:
+@dataclass(frozen=True)
+class Layout:
+    """What a new result begins with."""
+
+    lead: str
+    """Name of the dimension over units."""
+    num_units: int
+    block_size: int
+    templates: Sequence[Template]
+    known: xr.Dataset
+    """What does not belong to a single unit."""
+    identity: Mapping[str, Any]
+    record: Mapping[str, Any]
+
+
+def create(path: Path | None, layout: Layout) -> Store:
     """Lays out a result, in memory or in a new folder, which has its name once it is whole.
 
     Raises `FileExistsError` for a folder with something else in it and `PermissionError` for one that can't be written.
     """
     if path is None:
-        return Store(_laid_out(None, lead, num_units, block_size, templates, known, identity, record), None)
+        return Store(_laid_out(None, layout), None)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise FileExistsError(f"{path} is not a softjax result. Choose another folder.")
     new = path.with_name(f".{path.name}.new")  # of a run that was killed here, if it exists
     shutil.rmtree(new, ignore_errors=True)
-    _laid_out(new, lead, num_units, block_size, templates, known, identity, record)
+    _laid_out(new, layout)
     new.replace(path)
     return Store(zarr.open_group(str(path), mode="r+"), path)
 
 
-def _laid_out(
-    path: Path | None,
-    lead: str,
-    num_units: int,
-    block_size: int,
-    templates: Sequence[Template],
-    known: xr.Dataset,
-    identity: Mapping[str, Any],
-    record: Mapping[str, Any],
-) -> zarr.Group:
+def _laid_out(path: Path | None, layout: Layout) -> zarr.Group:
     group = zarr.create_group(MemoryStore() if path is None else str(path))
-    ledger = Template(LEDGER, (len(templates) + 1,), np.dtype(np.uint32), ("column",), {})
-    for one in (*templates, ledger):
-        shape, chunk = (num_units, *one.shape), (block_size, *(max(side, 1) for side in one.shape))
-        _create(group, one.name, shape, one.dtype, chunk, (lead, *one.dims), one.attributes)
-    arrays = {one.name: {"metadata": _metadata_digest(path, one.name)} for one in (*templates, ledger)}
+    ledger = Template(LEDGER, (len(layout.templates) + 1,), np.dtype(np.uint32), ("column",), {})
+    arrays = {}
+    for one in (*layout.templates, ledger):
+        shape, chunk = (layout.num_units, *one.shape), (layout.block_size, *(max(side, 1) for side in one.shape))
+        _create(group, one.name, shape, one.dtype, chunk, (layout.lead, *one.dims), one.attributes)
+        arrays[one.name] = {"metadata": _metadata_digest(path, one.name)}
     root = {
         "version": VERSION,
-        "lead": lead,
-        "units": num_units,
-        "block": block_size,
-        "names": [one.name for one in templates],
-        "identity": dict(identity),
-        "record": dict(record),
+        "lead": layout.lead,
+        "units": layout.num_units,
+        "block": layout.block_size,
+        "names": [one.name for one in layout.templates],
+        "identity": dict(layout.identity),
+        "record": dict(layout.record),
         "complete": False,
         "arrays": arrays,
         "texts": {},
         "coordinates": [],
     }
-    _write_attributes(group, root | _stored(group, path, known, root), known.attrs)
+    _write_attributes(group, root | _stored(group, path, layout.known, root), layout.known.attrs)
     return group
 
 
@@ -350,13 +348,14 @@ def _create(
 
 
 def _write_attributes(group: zarr.Group, root: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    sealed = json.loads(json.dumps({"softjax": root, **attributes}, default=_plain))
+    sealed = as_json({"softjax": root, **attributes})
     seal = _seal(sealed["softjax"], {name: value for name, value in sealed.items() if name != "softjax"})
     group.attrs.put(sealed | {"seal": seal})
 
 
-def _plain(value: Any) -> Any:
-    return np.asarray(value).tolist()
+def as_json(value: Any) -> Any:
+    """What a value is once it has been written as JSON and read back; arrays become lists."""
+    return json.loads(json.dumps(value, default=lambda one: np.asarray(one).tolist()))
 
 
 def _seal(root: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:

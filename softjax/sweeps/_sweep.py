@@ -19,7 +19,7 @@ from softjax._checks import require
 from softjax._types import Array, Int, PRNGKeyArray
 from softjax.sweeps._axes import Axes, cells, coordinates, normalised
 from softjax.sweeps._cost import operations
-from softjax.sweeps._measured import ATTRIBUTE, Variable
+from softjax.sweeps._measured import ATTRIBUTE, OF_CELL, Variable
 from softjax.sweeps._program import Program, contents, is_array, one_program, signature
 from softjax.sweeps._store import Template
 
@@ -277,7 +277,7 @@ def _crossed(parts: list[xr.Dataset], dims: list[str], sweep: Sweep) -> xr.Datas
             values = np.full((len(column), *largest), np.nan)
             for row, one in zip(values, column, strict=True):
                 row[tuple(map(slice, one.shape))] = one.values
-            label = f"{name}_of_cell" if name in column[0].dims else name
+            label = f"{name}{OF_CELL}" if name in column[0].dims else name
             variables[label] = xr.Variable((*dims, *column[0].dims), values.reshape(*shape, *largest), column[0].attrs)
     for name in parts[0].attrs:
         column = [part.attrs.get(name) for part in parts]

@@ -156,19 +156,25 @@ class Integration:
 
 
 @dataclass(frozen=True)
-class PatchModel:
-    """The lattice and the dictionary of the analytic patch model."""
+class Lattice:
+    """The lattice of an analytic model under the VP process."""
 
     grid_size: Count = 64
     """Side L of the periodic lattice (sites)."""
+    beta: float = 1.0
+    """Noise rate of the VP process (per unit of t)."""
+
+
+@dataclass(frozen=True)
+class PatchModel(Lattice):
+    """The lattice and the dictionary of the analytic patch model."""
+
     patch_size: Count = 5
     """Side w of the patches (sites, odd)."""
     num_random: CountOrNone = 4
     """Random patterns drawn; with their sign flips and the two uniform ones the dictionary has 2 (num_random + 1)."""
     p_global: float = 0.8
     """Prior probability of the two uniform patterns together."""
-    beta: float = 1.0
-    """Noise rate of the VP process (per unit of t)."""
 
 
 @dataclass(frozen=True)

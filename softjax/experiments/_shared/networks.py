@@ -13,15 +13,25 @@ from softjax.experiments._shared.config import TrainedNetwork
 from softjax.fields import NetworkField
 
 
-@lru_cache(maxsize=4)
 def loaded(folder: Path) -> NetworkField:
-    """The field of the network in a folder; the cells of a sweep share it."""
+    """The field of the network in a folder; the cells of a sweep share it, as long as its weights stay the same."""
+    return _loaded(folder, checksum(folder))
+
+
+@lru_cache(maxsize=4)
+def _loaded(folder: Path, sha256: str) -> NetworkField:
+    del sha256
     return load_network(folder)
 
 
 def fashion_folder(config: TrainedNetwork) -> Path:
     """The folder of a user's network, or of the one that comes with softjax."""
     return Path(config.weights).expanduser() if config.weights else shipped(f"fashion-{variant_name(config.grey)}")
+
+
+def fashion_weights(config: TrainedNetwork) -> dict[str, str]:
+    """Checksum of the U-Net that results depend on."""
+    return {"weights_sha256": checksum(fashion_folder(config))}
 
 
 def edm_folder(weights: str | None) -> Path:

@@ -2,23 +2,19 @@
 
 from dataclasses import dataclass, field
 
-from softjax.experiments._shared.config import Count, Ensemble, ModePanel, TimeGrid
+from softjax.experiments._shared.config import Count, Ensemble, Lattice, ModePanel, TimeGrid
 
 
 @dataclass(frozen=True)
-class Config(ModePanel, Ensemble):
+class Config(ModePanel, Ensemble, Lattice):
     """The empirical score of two global patterns, y and -y: the middle row of Fig. 4.
 
     y has random signs on square blocks of sites. It turns unstable at t_c = arcsinh(grid_size^2) / beta, about 9.01 for
     64 x 64 sites, so the time grid starts above that. No single Fourier mode overlaps much with y.
     """
 
-    grid_size: Count = 64
-    """Side L of the periodic lattice (sites)."""
     block_size: Count = 4
     """Side of the blocks of equal sign in the pattern (sites, a divisor of grid_size); grid_size makes it uniform."""
-    beta: float = 1.0
-    """Noise rate of the VP process (per unit of t)."""
     time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=14.0))
 
     @classmethod

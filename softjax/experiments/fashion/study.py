@@ -13,7 +13,14 @@ from softjax.convert import load_module, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES, SPIN_THRESHOLD
 from softjax.dynamics import reverse_drift
 from softjax.experiments._shared.judge import Judge
-from softjax.experiments._shared.networks import checksum, fashion_folder, loaded, trained_threshold, variant_name
+from softjax.experiments._shared.networks import (
+    checksum,
+    fashion_folder,
+    fashion_weights,
+    loaded,
+    trained_threshold,
+    variant_name,
+)
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import (
     Row,
@@ -165,11 +172,6 @@ def _probe_equivariance(
     return jax.vmap(lambda xs: jax.lax.map(lambda tx: probe(*tx), (ts, xs)))(states)
 
 
-def weights(config: Config) -> dict[str, str]:
-    """Checksum of the network."""
-    return {"weights_sha256": checksum(fashion_folder(config))}
-
-
 STUDY = Study(
     "fashion",
     unit,
@@ -178,5 +180,5 @@ STUDY = Study(
     known=known,
     pictures=snapshots,
     derive=derive,
-    weights=weights,
+    weights=fashion_weights,
 )

@@ -14,7 +14,13 @@ from softjax._checks import require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.data import LabelledImages
 from softjax.dynamics import simulate
-from softjax.experiments._shared.networks import checksum, fashion_folder, loaded, trained_threshold, variant_name
+from softjax.experiments._shared.networks import (
+    fashion_folder,
+    fashion_weights,
+    loaded,
+    trained_threshold,
+    variant_name,
+)
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row
 from softjax.experiments._shared.trajectories import times
@@ -204,11 +210,6 @@ def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     )
 
 
-def weights(config: Config) -> dict[str, str]:
-    """Checksum of the network."""
-    return {"weights_sha256": checksum(fashion_folder(config))}
-
-
 STUDY = Study(
     "locality",
     unit,
@@ -216,7 +217,7 @@ STUDY = Study(
     findings,
     known=known,
     derive=derive,
-    weights=weights,
+    weights=fashion_weights,
     axes=models,
     members=lambda config: None,
     pack=lambda config: 1,

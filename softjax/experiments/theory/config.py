@@ -2,19 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from softjax.experiments._shared.config import Count, Ensemble, TimeGrid
+from softjax.experiments._shared.config import Count, Ensemble, Lattice, TimeGrid
 
 
 @dataclass(frozen=True)
-class Config(Ensemble):
+class Config(Ensemble, Lattice):
     """The theory of the two-pattern patch model in four pictures, with the simulation beside it."""
 
-    grid_size: Count = 64
-    """Side L of the periodic lattice (sites)."""
     patch_size: Count = 3
     """Side w of the patches (sites, odd)."""
-    beta: float = 1.0
-    """Noise rate of the VP process (per unit of t)."""
     num_trajectories: Count = 32
     """Independent reverse trajectories, to compare with."""
     time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=8.0))
