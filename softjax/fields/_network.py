@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import output_like, public, require
+from softjax._checks import lattice_of, output_like, public, require
 from softjax._types import Array, Configuration, Int, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -30,16 +30,19 @@ class NetworkField(AbstractField):
 
     `network` is any callable that is a pytree of its parameters: a Flax NNX module, an Equinox module, or
     `jax.tree_util.Partial`. It acts on one configuration; batches are `jax.vmap`. `label` is handed to it if given,
-    as an integer array. Parameters less precise than the state are raised to its precision.
+    as an integer array. `channels` says how many the last axis of a configuration holds, 0 for none, so that probes of
+    the field need not be told. Parameters less precise than the state are raised to its precision.
 
-    Raises `ValueError` for an unknown `prediction`, a network that is in training mode (dropout and batch statistics),
-    and one that does not return one array of the shape of `x`.
+    Raises `ValueError` for an unknown `prediction`, a torch or an unbound Linen module, a network that is in training
+    mode (dropout and batch statistics), and one that does not return one array of the shape of `x`. What the network
+    itself raises carries a note of how it was called.
     """
 
     network: Callable[..., Any]
     process: AbstractProcess
     label: Int[Array, ""] | int | None
     prediction: Prediction = eqx.field(static=True)
+    channels: int | None = eqx.field(static=True)
 
     @public
     def __init__(
@@ -48,12 +51,16 @@ class NetworkField(AbstractField):
         process: AbstractProcess,
         prediction: Prediction = "noise",
         label: Int[Array, ""] | int | None = None,
+        channels: int | None = None,
     ):
+        require(channels is None or channels >= 0, f"channels must not be negative, got {channels}.")
+        _require_jax(network)
         _require_inference(network)
         self.network = network
         self.process = process
         self.label = None if label is None else jnp.asarray(label)
         self.prediction = prediction
+        self.channels = channels
 
     @public
     def with_label(self, label: Int[Array, ""] | int | None) -> "NetworkField":
@@ -61,12 +68,13 @@ class NetworkField(AbstractField):
 
         Raises `ValueError` for a label that is not a whole number.
         """
-        return NetworkField(self.network, self.process, self.prediction, label)
+        return NetworkField(self.network, self.process, self.prediction, label, self.channels)
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of the data given `x` at time `t`, shape of `x`."""
-        output = self.network(t, x) if self.label is None else self.network(t, x, self.label)
-        output = output_like("network", output, x.shape).astype(x.dtype)
+        if self.channels:
+            lattice_of("x", x.shape, self.channels)
+        output = self._output(t, x).astype(x.dtype)
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         if self.prediction == "noise":
             return (x - sigma * output) / alpha
@@ -77,6 +85,43 @@ class NetworkField(AbstractField):
         if self.prediction == "flow":
             return (x - sigma * output) / (alpha + sigma)
         return output
+
+    def _output(self, t: Time, x: Configuration) -> Array:
+        """What the network returns, in the shape of `x`; errors say how it is called."""
+        arguments = (t, x) if self.label is None else (t, x, self.label)
+        called = "network(t, x)" if self.label is None else "network(t, x, label)"
+        hint = f"It is called as {called} on one configuration, here of shape {x.shape}. {_ADAPT}"
+        try:
+            output = self.network(*arguments)
+        except Exception as error:
+            error.add_note(hint)
+            raise
+        try:
+            return output_like("network", output, x.shape)
+        except ValueError as error:
+            raise ValueError(f"{error} {hint}") from None
+
+
+_ADAPT = (
+    "Where it takes its arguments in another order, takes batches only or returns a tuple, give a function that adapts "
+    "it: lambda t, x: network(x[None], t[None])[0]."
+)
+
+
+def _require_jax(network: Any) -> None:
+    """Refuses modules that can't be called as they are, and says what to give instead."""
+    torch, linen = (sys.modules.get(name) for name in ("torch.nn", "flax.linen"))  # there, if the network is theirs
+    if torch and isinstance(network, torch.Module):
+        raise ValueError(
+            f"network is a torch module, {type(network).__name__}: give softjax.interop.from_torch(network, ...), "
+            "which makes a JAX function of it."
+        )
+    if linen and isinstance(network, linen.Module) and network.scope is None:
+        name = type(network).__name__
+        raise ValueError(
+            f"network is a Linen module without its parameters, {name}: give jax.tree_util.Partial(network.apply, "
+            "variables), or, for single calls, network.bind(variables); called as network(t, x) on one configuration."
+        )
 
 
 def _require_inference(network: Any) -> None:
