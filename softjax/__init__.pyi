@@ -6,6 +6,7 @@ from . import data as data
 from . import dynamics as dynamics
 from . import experiments as experiments
 from . import fields as fields
+from . import interop as interop
 from . import jacobian as jacobian
 from . import networks as networks
 from . import observables as observables

@@ -22,7 +22,7 @@ LAYERS = [
     {"analysis"},
     {"networks", "data"},
     {"convert"},
-    {"training"},
+    {"training", "interop"},
     {"sweeps"},
     {"plotting"},
     {"experiments"},

@@ -58,11 +58,11 @@ def linen_case():
     network = LinenNetwork()
     variables = network.init(jr.key(0), jnp.zeros((1, *SHAPE, 1), FLOAT), jnp.ones(1, FLOAT))
 
-    def adapted(variables, t, x):
-        return network.apply(variables, x[None, ..., None], t[None])[0, ..., 0]
+    def batches(variables, x, t):
+        return jnp.asarray(network.apply(variables, x[..., None], t))[..., 0]
 
-    own = network.apply(variables, X[None, ..., None], jnp.full(1, T, FLOAT))[0, ..., 0]
-    return jax.tree_util.Partial(adapted, variables), own
+    adapted = jax.tree_util.Partial(lambda variables, t, x: batches(variables, x[None], t[None])[0], variables)
+    return adapted, batches(variables, X[None], jnp.full(1, T, FLOAT))[0]
 
 
 def nnx_case():
