@@ -49,6 +49,7 @@ LABELLED = sj.NetworkField(lambda t, x, label: x * label.astype(x.dtype), VP, "d
 BALL = sj.MixtureField(IMAGES, EDM)
 MODES = sj.fourier_modes(SHAPE, 1)
 PULSE = sj.pulse(2.0, 1.0, 3.0, "smooth")
+COLOURED = sj.EmpiricalField(np.stack([RGB, -RGB]), VP, channels=3)
 PROBE = sj.ModeProbe(PATCH, MODES)
 
 
@@ -83,6 +84,7 @@ R, S, N, C, K, I = "real", "scalar", "number", "count", "key", "integers"  # noq
 O, F, P, L = "option", "flag", "object", "shape"  # noqa: E741
 TIME = {"t": (S, 2.0)}
 STEP = {**TIME, "x": (R, STATE)}
+AMONG = {"channels": (C, 3), "channel": (O, "block")}
 CURVE = {"ts": (R, TS), "key": (K, KEY), "num_bootstrap": (C, 8), "confidence": (N, 0.9)}
 
 CASES: dict[str, Case] = {
@@ -97,21 +99,25 @@ CASES: dict[str, Case] = {
     "karras_grid": case(sj.karras_grid, sigma_max=(N, 9.0), sigma_min=(N, 1.0), num_steps=(C, 4), rho=(N, 7.0)),
     # spectral
     "fourier_modes": case(
-        lambda **k: sj.fourier_modes(**k).directions, shape=(L, SHAPE), max_shell=(C, 2), kind=(O, "axes")
+        lambda **k: sj.fourier_modes(**k).directions,
+        shape=(L, SHAPE),
+        max_shell=(C, 2),
+        kind=(O, "axes"),
+        channels=(C, 0),
     ),
     "FourierModes.shell_mean": case(MODES.shell_mean, values=(R, np.arange(len(MODES.shells), dtype=float))),
-    "radial_average": case(sj.radial_average, c=(R, STATE)),
-    "spectral_content": case(sj.spectral_content, v=("complex", STATE)),
-    "structure_factor": case(sj.structure_factor, x=(R, STATE)),
+    "radial_average": case(sj.radial_average, c=(R, STATE), channels=(C, 6)),
+    "spectral_content": case(sj.spectral_content, v=("complex", STATE), channels=(C, 6)),
+    "structure_factor": case(sj.structure_factor, x=(R, STATE), channels=(C, 6)),
     # observables
     "binarize": case(sj.binarize, x=(R, STATE)),
-    "correlation_function": case(sj.correlation_function, x=(R, STATE), connected=(F, True)),
+    "correlation_function": case(sj.correlation_function, x=(R, RGB), connected=(F, True), channels=(C, 3)),
     "correlation_length": case(
-        sj.correlation_length, x=(R, STATE), estimator=(O, "second_moment"), connected=(F, True)
+        sj.correlation_length, x=(R, RGB), estimator=(O, "second_moment"), connected=(F, True), channels=(C, 3)
     ),
     "luminance": case(sj.luminance, rgb=(R, RGB), standard=(O, "rec601")),
     "magnetisation": case(sj.magnetisation, x=(R, STATE)),
-    "second_moment_length": case(sj.second_moment_length, structure_factors=(R, IMAGES**2 + 1)),
+    "second_moment_length": case(sj.second_moment_length, structure_factors=(R, IMAGES**2 + 1), channels=(C, 0)),
     # fields
     "PatchDictionary": case(
         lambda **k: sj.PatchDictionary(**k).squared_norms,
@@ -143,6 +149,7 @@ CASES: dict[str, Case] = {
         process=(P, VP),
         log_prior=(R, np.log([0.25, 0.25, 0.5])),
         chunk=(C, 2),
+        channels=(C, 0),
     ),
     "GaussianField": case(
         lambda **k: sj.GaussianField(**k).denoise(1.0, STATE), spectrum=(R, SPECTRUM), process=(P, VP), mean=(S, 1.0)
@@ -153,6 +160,7 @@ CASES: dict[str, Case] = {
         process=(P, VP),
         width=(S, 1.0),
         log_prior=(R, np.log([0.25, 0.25, 0.5])),
+        channels=(C, 0),
     ),
     "MixtureField.posterior": case(MIXTURE.posterior, **STEP),
     "LocalField": case(
@@ -164,6 +172,7 @@ CASES: dict[str, Case] = {
         num_patches=(C, 40),
         chunk=(C, 16),
         key=(K, KEY),
+        channels=(C, 0),
     ),
     "GuidedField": case(
         lambda **k: sj.GuidedField(**k).denoise(1.0, STATE), field=(P, EMPIRICAL), guide=(P, GAUSSIAN), weight=(S, 2.0)
@@ -175,6 +184,7 @@ CASES: dict[str, Case] = {
         process=(P, VP),
         prediction=(O, "flow"),
         label=(I, 2),
+        channels=(C, 6),
     ),
     "NetworkField.with_label": case(lambda **k: LABELLED.with_label(**k).denoise(1.0, STATE), label=(I, 2)),
     "Pulse": case(
@@ -260,27 +270,31 @@ CASES: dict[str, Case] = {
     "mode_response": case(
         lambda **k: sj.mode_response(**k).rayleigh,
         f=(P, drift),
-        x=(R, STATE),
+        x=(R, RGB),
         modes=(P, MODES),
         method=(O, "finite_difference"),
         step=(S, 0.5),
         batch_size=(C, 2),
+        **AMONG,
     ),
-    "ModeProbe": case(lambda **k: sj.ModeProbe(**k)(1.0, STATE).rayleigh, field=(P, PATCH), modes=(P, MODES)),
+    "ModeProbe": case(lambda **k: sj.ModeProbe(**k)(1.0, RGB).rayleigh, field=(P, COLOURED), modes=(P, MODES), **AMONG),
     "ModeProbe.__call__": case(lambda **k: PROBE(**k).rayleigh, **STEP),
-    "mode_leakage": case(lambda **k: sj.mode_leakage(**k).leakage, f=(P, drift), x=(R, STATE), modes=(P, MODES)),
+    "mode_leakage": case(lambda **k: sj.mode_leakage(**k).leakage, f=(P, drift), x=(R, RGB), modes=(P, MODES), **AMONG),
     "channel_drift": case(channel, f=(P, colour_drift), x=(R, RGB), channel=(C, 1)),
-    "dispersion": case(sj.dispersion, f=(P, drift), x=(R, STATE), key=(K, KEY), num_probes=(C, 2), batch_size=(C, 2)),
-    "local_dispersion": case(sj.local_dispersion, f=(P, drift), x=(R, STATE), radius=(C, 1), batch_size=(C, 2)),
-    "local_kernel": case(sj.local_kernel, f=(P, drift), x=(R, STATE), radius=(C, 1), batch_size=(C, 2)),
+    "dispersion": case(
+        sj.dispersion, f=(P, drift), x=(R, RGB), key=(K, KEY), num_probes=(C, 2), batch_size=(C, 2), **AMONG
+    ),
+    "local_dispersion": case(sj.local_dispersion, f=(P, drift), x=(R, RGB), radius=(C, 1), batch_size=(C, 2), **AMONG),
+    "local_kernel": case(sj.local_kernel, f=(P, drift), x=(R, RGB), radius=(C, 1), batch_size=(C, 2), **AMONG),
     "effective_radius": case(
         sj.effective_radius,
         f=(P, drift),
-        x=(R, STATE),
+        x=(R, RGB),
         key=(K, KEY),
         num_probes=(C, 2),
         boundary=(O, "open"),
         batch_size=(C, 2),
+        **AMONG,
     ),
     "leading_modes": case(
         lambda **k: sj.leading_modes(**k).values,

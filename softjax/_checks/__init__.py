@@ -1,5 +1,7 @@
 """What every public entry does with its arguments: numbers by `_values`, refusals by `_refuse`, both by `_gate`."""
 
+from softjax._checks._channels import lattice_of as lattice_of
+from softjax._checks._channels import require_channel as require_channel
 from softjax._checks._gate import evidence_mean_method as evidence_mean_method
 from softjax._checks._gate import evidence_method as evidence_method
 from softjax._checks._gate import gate_methods as gate_methods

@@ -114,7 +114,13 @@ def load_network(folder: Path | str, label: int | None = None) -> NetworkField:
         except ValueError as error:
             raise CheckpointError(str(error)) from error
     _require_label(config, label)
-    return NetworkField(_load(folder, description), process, prediction, label)
+    return NetworkField(_load(folder, description), process, prediction, label, _channels(config))
+
+
+def _channels(config: Any) -> int | None:
+    """The channels of a network's images; None for a U-Net of one, which takes images without that axis too."""
+    known = config.img_channels if isinstance(config, EDM2Config) else getattr(config, "channels", 1)
+    return known if isinstance(config, EDM2Config) or known > 1 else None
 
 
 def read_description(folder: Path | str) -> dict[str, Any]:

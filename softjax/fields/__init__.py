@@ -2,6 +2,7 @@
 
 from softjax.fields._base import AbstractEvidenceField as AbstractEvidenceField
 from softjax.fields._base import AbstractField as AbstractField
+from softjax.fields._base import channels_of as channels_of
 from softjax.fields._dictionary import PatchDictionary as PatchDictionary
 from softjax.fields._empirical import EmpiricalField as EmpiricalField
 from softjax.fields._gaussian import GaussianField as GaussianField

@@ -9,7 +9,7 @@ from typing import Any
 
 import equinox as eqx
 
-from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, state_method
+from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, require, state_method
 from softjax._types import Configuration, Time
 from softjax.processes import AbstractProcess
 
@@ -19,6 +19,9 @@ class AbstractField(eqx.Module):
 
     Methods take values as users have them. A state of another precision than the field's is computed in the wider of
     the two; the time follows. The methods of a subclass are behind the same gate.
+
+    A field may have an attribute `channels`, the number of channels on the last axis of its configurations, or 0 where
+    they have none: probes then need not be told (`channels_of`).
     """
 
     process: eqx.AbstractVar[AbstractProcess]
@@ -41,6 +44,18 @@ class AbstractField(eqx.Module):
     def score(self, t: Time, x: Configuration) -> Configuration:
         """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`."""
         return (self.process.alpha(t) * self.denoise(t, x) - x) / self.process.sigma(t) ** 2
+
+
+def channels_of(field: AbstractField, channels: int | None = None) -> int | None:
+    """How many channels a field's configurations have, 0 for none: as it says, or as is said; None if neither does.
+
+    Raises `ValueError` where the two differ.
+    """
+    own = getattr(field, "channels", None)
+    if own is None or channels is None:
+        return channels if own is None else own
+    require(own == channels, f"channels={channels} does not fit {type(field).__name__}, which has channels={own}.")
+    return own
 
 
 class AbstractEvidenceField(AbstractField):

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import public, require, require_lattice, require_shape
+from softjax._checks import lattice_of, public, require, require_lattice, require_shape
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
@@ -20,7 +20,8 @@ class EmpiricalField(AbstractEvidenceField):
     the evidence is the overlap with each pattern, (K,). `denoise` streams over `chunk` patterns at
     a time with a running log-sum-exp: besides the patterns, a batch of B states holds B x chunk numbers.
 
-    `patterns` has shape (K, *shape), `log_prior` shape (K,), normalised, equal by default.
+    `patterns` has shape (K, *shape), `log_prior` shape (K,), normalised, equal by default. `channels` is the number of
+    channels on the last axis, 0 for none, which probes ask for.
     Raises `ValueError` for shapes that do not fit and priors that do not sum to one.
     """
 
@@ -29,6 +30,7 @@ class EmpiricalField(AbstractEvidenceField):
     squared_norms: Float[Array, " K"]
     process: AbstractProcess
     chunk: int = eqx.field(static=True)
+    channels: int | None = eqx.field(static=True)
 
     @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the patterns
     def __init__(
@@ -37,10 +39,13 @@ class EmpiricalField(AbstractEvidenceField):
         process: AbstractProcess,
         log_prior: ArrayLike | None = None,
         chunk: int = 4096,
+        channels: int | None = None,
     ):
         count = np.shape(patterns)[0] if np.ndim(patterns) else 0
         require(count >= 1, f"patterns must have shape (K, *shape) with K >= 1, got {np.shape(patterns)}.")
         require_lattice("each pattern", np.shape(patterns)[1:])
+        if channels is not None:
+            lattice_of("each pattern", np.shape(patterns)[1:], channels)
         require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
         log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
         require_log_prior(log_prior, count)
@@ -50,6 +55,7 @@ class EmpiricalField(AbstractEvidenceField):
         self.squared_norms = jnp.sum(flat**2, axis=1)
         self.process = process
         self.chunk = min(chunk, count)
+        self.channels = channels
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of the data given `x` (*shape) at time `t`."""

@@ -22,6 +22,7 @@ class GaussianField(AbstractField):
     spectrum: Float[Array, "..."]
     process: AbstractProcess
     mean: Array
+    channels = 0
 
     @public
     def __init__(self, spectrum: Float[Array, "..."], process: AbstractProcess, mean: ArrayLike = 0.0):

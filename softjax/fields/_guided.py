@@ -11,7 +11,7 @@ import numpy as np
 
 from softjax._checks import concrete, output_like, public, require, require_positive
 from softjax._types import Array, ArrayLike, Configuration, Float, Time, Times
-from softjax.fields._base import AbstractField
+from softjax.fields._base import AbstractField, channels_of
 from softjax.processes import AbstractProcess
 
 Edges = Literal["sharp", "smooth"]
@@ -92,7 +92,7 @@ class GuidedField(AbstractField):
     `field` gives $D_c$ and `guide` $D_g$: for classifier-free guidance the same conditional network without its label,
     for autoguidance a worse network. `weight` w is a number, or a function of the noise level $\sigma/\alpha$ in units
     of the data such as a `pulse`; 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a
-    `jax.vmap` runs over weights). Raises `ValueError` for fields of different processes.
+    `jax.vmap` runs over weights). Raises `ValueError` for fields of different processes or numbers of channels.
     """
 
     field: AbstractField
@@ -103,10 +103,16 @@ class GuidedField(AbstractField):
     @public
     def __init__(self, field: AbstractField, guide: AbstractField, weight: ArrayLike | Callable[[Array], Any]):
         _require_same_process(field.process, guide.process)
+        channels_of(field, channels_of(guide))
         self.field = field
         self.guide = guide
         self.process = field.process
         self.weight = weight if callable(weight) else jnp.asarray(weight)
+
+    @property
+    def channels(self) -> int | None:
+        """The number of channels of the two fields."""
+        return channels_of(self.field, channels_of(self.guide))
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Guided posterior mean, shape of `x`."""

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require, require_lattice, require_option, require_shape
+from softjax._checks import lattice_of, public, require, require_option, require_shape
 from softjax._linalg import matmul
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
 from softjax.fields._base import AbstractField
@@ -36,6 +36,8 @@ class LocalField(AbstractField):
       same fraction of every kind of window, at least one).
     * `chunk`: patches compared with at a time. A state holds sites x chunk numbers, by a running log-sum-exp; a batch
       of B states, B times that.
+    * `channels`: 0 says that all axes of an image are the lattice's, which three axes do not say. Colours are not
+      taken: give their `luminance`.
 
     Raises `ValueError` for shapes that do not fit and for images that are not finite.
     """
@@ -45,6 +47,7 @@ class LocalField(AbstractField):
     shape: tuple[int, ...] = eqx.field(static=True)
     patch_size: int = eqx.field(static=True)
     boundary: Literal["periodic", "zeros"] = eqx.field(static=True)
+    channels = 0
 
     @public
     def __init__(
@@ -57,10 +60,12 @@ class LocalField(AbstractField):
         chunk: int = 4096,
         *,
         key: PRNGKeyArray | None = None,
+        channels: int | None = None,
     ):
         require_option("boundary", boundary, ("periodic", "zeros"))
         shape = np.shape(images)[1:]
-        require_lattice("each image", shape)
+        lattice_of("each image", shape, channels)
+        require(not channels, f"images must have no channels, got channels={channels}: give luminance(images).")
         require(np.shape(images)[0] >= 1, f"images must have shape (K, *lattice) with K >= 1, got {np.shape(images)}.")
         require(chunk >= 1, f"chunk must be at least 1, got {chunk}.")
         require(

@@ -1,10 +1,11 @@
 r"""Score of an isotropic Gaussian mixture: classes with a width, exactly solvable."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import public, require, require_lattice, require_not_negative, require_shape
+from softjax._checks import lattice_of, public, require, require_lattice, require_not_negative, require_shape
 from softjax._linalg import matmul, tensordot
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
@@ -20,21 +21,30 @@ class MixtureField(AbstractField):
     $D = (\alpha c^2 x + \sigma^2\sum_i p_i\mu_i)/v$. For c = 0 it is `EmpiricalField`.
 
     `means` has shape (K, *shape), `width` is c in units of the data, `log_prior` has shape (K,), normalised, equal by
-    default. Raises `ValueError` for shapes that do not fit, a negative width, priors that do not sum to one.
+    default, `channels` the number of channels on the last axis, 0 for none, which probes ask for. Raises `ValueError`
+    for shapes that do not fit, a negative width, priors that do not sum to one.
     """
 
     means: Float[Array, "K ..."]
     log_prior: Float[Array, " K"]
     width: Array
     process: AbstractProcess
+    channels: int | None = eqx.field(static=True)
 
     @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the means
     def __init__(
-        self, means: ArrayLike, process: AbstractProcess, width: ArrayLike = 1.0, log_prior: ArrayLike | None = None
+        self,
+        means: ArrayLike,
+        process: AbstractProcess,
+        width: ArrayLike = 1.0,
+        log_prior: ArrayLike | None = None,
+        channels: int | None = None,
     ):
         require(np.ndim(means) >= 2, f"means must have shape (K, *shape), got {np.shape(means)}.")
         count = np.shape(means)[0]
         require_lattice("each mean", np.shape(means)[1:])
+        if channels is not None:
+            lattice_of("each mean", np.shape(means)[1:], channels)
         require(np.ndim(width) == 0, f"width must be one number, got shape {np.shape(width)}.")
         require_not_negative("width", width)
         log_prior = np.full(count, -np.log(count)) if log_prior is None else log_prior
@@ -43,6 +53,7 @@ class MixtureField(AbstractField):
         self.log_prior = jnp.asarray(log_prior, self.means.dtype)
         self.width = jnp.asarray(width)
         self.process = process
+        self.channels = channels
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of the data given `x` (*shape) at time `t`."""

@@ -32,6 +32,7 @@ class PatchField(AbstractEvidenceField):
     dictionary: PatchDictionary
     process: AbstractProcess
     boundary: Literal["periodic"] = eqx.field(static=True)
+    channels = 0
 
     @public
     def __init__(

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 
 from softjax._checks import public
 from softjax._types import Configuration, Time
-from softjax.fields._base import AbstractField
+from softjax.fields._base import AbstractField, channels_of
 from softjax.processes import AbstractProcess
 
 
@@ -23,6 +23,11 @@ class RescaledField(AbstractField):
     def __init__(self, field: AbstractField, process: AbstractProcess):
         self.field = field
         self.process = process
+
+    @property
+    def channels(self) -> int | None:
+        """The number of channels of the field."""
+        return channels_of(self.field)
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean given `x` at the time `t` of `process`, shape of `x`."""

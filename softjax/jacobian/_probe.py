@@ -6,12 +6,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import public, require_shape, wider
-from softjax._types import Array, Configuration, Float, Time
+from softjax._checks import public, require_channel, wider
+from softjax._types import Array, Channel, Configuration, Float, Time
 from softjax.dynamics import reverse_drift
-from softjax.fields import AbstractEvidenceField, AbstractField
+from softjax.fields import AbstractEvidenceField, AbstractField, channels_of
 from softjax.jacobian._modes import ModeResponse, mode_response, respond
-from softjax.spectral import FourierModes
+from softjax.spectral import FourierModes, in_channels
 
 
 class ModeProbe(eqx.Module):
@@ -20,35 +20,58 @@ class ModeProbe(eqx.Module):
     Where the denoiser sees the state through linear, time-independent evidence (`AbstractEvidenceField`), the
     evidence of each fixed direction is computed once, here; a probe then costs one pointwise derivative per
     direction. Other fields share one linearisation. A pytree: pass it through `jit`, or use it in `observe`.
+
+    * `field`: a field of configurations (*lattice), or (*lattice, channels);
+    * `modes`: directions of the lattice;
+    * `channels`: how many channels configurations have, by default what the field says;
+    * `channel`: "equal", directions that are equal in all channels; a number, in one channel; "block", in each: as for
+      `mode_response`.
+
+    Raises `ValueError` for another number of channels than the field's.
     """
 
     field: AbstractField
     modes: FourierModes
     direction_evidence: Any
+    channels: int | None = eqx.field(static=True)
+    channel: Channel = eqx.field(static=True)
 
     @public
-    def __init__(self, field: AbstractField, modes: FourierModes):
+    def __init__(
+        self, field: AbstractField, modes: FourierModes, channels: int | None = None, channel: Channel = "equal"
+    ):
         self.field = field
         self.modes = modes
+        self.channels = channels_of(field, channels)
+        self.channel = channel
+        require_channel(channel, self.channels)
         has_evidence = isinstance(field, AbstractEvidenceField)
-        self.direction_evidence = _evidence_of(field, modes.directions) if has_evidence else None
+        shape = (*modes.directions.shape[1:], *((self.channels,) if self.channels else ()))
+        spread = in_channels(modes, shape, self.channels, channel)
+        self.direction_evidence = _evidence_of(field, spread.directions) if has_evidence else None
 
     @public
     def __call__(self, t: Time, x: Configuration) -> ModeResponse:
-        """Response at time `t` and state `x` (*lattice), per unit of t. Raises `ValueError` for a wrong shape."""
-        require_shape("x", x.shape, self.modes.directions.shape[1:])
+        """Response at time `t` and state `x`, (*lattice) or (*lattice, channels), per unit of t.
+
+        Raises `ValueError` for a wrong shape.
+        """
+        in_channels(self.modes, x.shape, self.channels, self.channel)  # for its refusals
         probe, x = wider(self, x)
         return probe._respond(jnp.asarray(t, x.dtype), x)
 
     def _respond(self, t: Time, x: Configuration) -> ModeResponse:
         field, process = self.field, self.field.process
         if not isinstance(field, AbstractEvidenceField):
-            return mode_response(lambda x: reverse_drift(field, t, x), x, self.modes)
+            among = {"channels": self.channels, "channel": self.channel}
+            return mode_response(lambda x: reverse_drift(field, t, x), x, self.modes, **among)
+        spread = in_channels(self.modes, x.shape, self.channels, self.channel)
         _, tangent_map = jax.linearize(lambda e: field.posterior_mean(t, e), field.evidence(x))
         d_mean = jax.vmap(tangent_map)(self.direction_evidence)
         weight = process.drift_weight(t) / process.sigma(t) ** 2
         identity = process.damping(t) - weight
-        return respond(identity * self.modes.directions + weight * process.alpha(t) * d_mean, self.modes)
+        block = self.channels if self.channels and self.channel == "block" else 0
+        return respond(identity * spread.directions + weight * process.alpha(t) * d_mean, spread, block)
 
 
 @eqx.filter_jit

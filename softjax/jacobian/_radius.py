@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require
-from softjax._types import Array, Configuration, Float, PRNGKeyArray
+from softjax._checks import lattice_of, public, require
+from softjax._types import Array, Channel, Configuration, Float, PRNGKeyArray
+from softjax.jacobian._channels import on_lattice
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 
 
@@ -32,25 +33,43 @@ def effective_radius(
     num_probes: int = 16,
     boundary: Literal["open", "periodic"] = "open",
     batch_size: int = 16,
+    channels: int | None = None,
+    channel: Channel = "equal",
 ) -> EffectiveRadius:
     r"""Rms distance $R$ between the sites that the Jacobian of `f` at `x` connects, and its standard error, in sites.
+
+    * `f`: a map of configurations that keeps their shape;
+    * `x`: (*lattice), or (*lattice, channels), in units of the data;
+    * `key`: probe i depends on the key and i only;
+    * `num_probes`: how many, at least 2;
+    * `boundary`: "open", or "periodic";
+    * `batch_size`: probes at a time, which bounds the memory;
+    * `channels`: how many channels the last axis of `x` holds, 0 for none; to be said where the shape does not;
+    * `channel`: "equal", the Jacobian of what is equal in all channels; a number, that of one channel; "block", the
+      whole one, whose sums run over all pairs of channels.
 
     $R^2 = \sum_{ij} J_{ij}^2\,|r_i - r_j|^2 / \sum_{ij} J_{ij}^2 = \sum_a\|[r_a, J]\|_F^2/\|J\|_F^2$: the commutators
     with the coordinates $r_a$, whose Frobenius norms random signs z estimate without bias as $\|[r_a, J]z\|^2$. One
     linearisation and, per probe, 1 + d products (1 + 2 d on periodic lattices, where the distance along an axis of L
-    sites is that of the chord, $(L/\pi)\sin(\pi|r|/L)$). Probe i depends on the key and i only. A Jacobian that is zero
-    has radius and error 0.
+    sites is that of the chord, $(L/\pi)\sin(\pi|r|/L)$). A Jacobian that is zero has radius and error 0.
 
-    Not compiled here. Raises `ValueError` as `mode_response` does, and for fewer than two probes.
+    Not compiled here. Raises `ValueError` as `mode_response` does, for a shape that may be a lattice or have channels,
+    and for fewer than two probes.
     """
+    lattice = lattice_of("x", x.shape, channels)
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
     require(batch_size >= 1, f"batch_size must be at least 1, got {batch_size}.")
     x = as_precise(f, x)
     jacobian = linearise(f, x)
-    coordinates = jnp.asarray(np.stack(_coordinates(x.shape, boundary)), x.dtype)
+    coordinates = jnp.asarray(np.stack(_coordinates(lattice, boundary)), x.dtype)
+    shape = lattice
+    if channels and channel == "block":
+        coordinates, shape = coordinates[..., None], x.shape
+    else:
+        jacobian = on_lattice(jacobian, channels, channel)
 
     def squared_norms(index: Array) -> tuple[Array, Array]:
-        z = jr.rademacher(jr.fold_in(key, index), x.shape, x.dtype)
+        z = jr.rademacher(jr.fold_in(key, index), shape, x.dtype)
         jz = jacobian(z)
         commutators = coordinates * jz - jax.vmap(jacobian)(coordinates * z)
         return jnp.sum(commutators**2), jnp.sum(jz**2)

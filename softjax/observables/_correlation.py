@@ -2,10 +2,11 @@ r"""Correlation function and correlation lengths (theory.md section 6; Eqs. 43-4
 
 from typing import Literal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import public, require, require_lattice
+from softjax._checks import lattice_of, public, require
 from softjax._types import Array, Configuration, Float
 from softjax.spectral import extended, radial_average
 
@@ -13,12 +14,22 @@ Estimator = Literal["first_moment", "second_moment", "exponential_fit"]
 
 
 @public
-def correlation_function(x: Configuration, connected: bool = False) -> Configuration:
+def correlation_function(x: Configuration, connected: bool = False, channels: int | None = None) -> Configuration:
     r"""Autocorrelation $C(r) = \frac1N\sum_i x_i x_{i+r}$ by FFT, Eq. (44), shape (*lattice), zero displacement first.
 
-    With `connected=True` the mean of `x` is subtracted first.
+    * `x`: (*lattice), or (*lattice, channels), of which the mean over channels is returned, in squared units of `x`;
+    * `connected`: whether the mean of `x`, of each channel, is subtracted first;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
+    Raises `ValueError` for a shape that may be a lattice or have channels.
     """
-    require_lattice("x", x.shape)
+    lattice_of("x", x.shape, channels)
+    if channels:
+        return jnp.mean(jax.vmap(lambda y: _autocorrelation(y, connected), -1)(x), axis=0)
+    return _autocorrelation(x, connected)
+
+
+def _autocorrelation(x: Configuration, connected: bool) -> Configuration:
     centred = _subtract_mean(x) if connected else x
     power = jnp.abs(jnp.fft.rfftn(centred)) ** 2
     return jnp.fft.irfftn(power, s=x.shape, axes=range(x.ndim)) / x.size
@@ -26,7 +37,10 @@ def correlation_function(x: Configuration, connected: bool = False) -> Configura
 
 @public
 def correlation_length(
-    x: Configuration, estimator: Estimator = "first_moment", connected: bool | None = None
+    x: Configuration,
+    estimator: Estimator = "first_moment",
+    connected: bool | None = None,
+    channels: int | None = None,
 ) -> Float[Array, ""]:
     r"""Correlation length of one configuration, in sites, from its radially averaged correlation $C(r)$.
 
@@ -35,16 +49,20 @@ def correlation_length(
     * `"first_moment"`: $\sum_r r\,C_+ / \sum_r C_+$ of the full correlation, Eq. (45). The paper takes it of the
       binarised field: `correlation_length(binarize(x))`.
     * `"second_moment"`: $\sqrt{\sum_r r^2 C_+ / \sum_r C_+}$ of the connected correlation, for continuous
-      fields (App. E.3), a colour image by way of its `luminance`.
+      fields (App. E.3), the paper's colour images by way of their `luminance`.
     * `"exponential_fit"`: minus the inverse slope of $\log C(r)$ of the connected correlation, by least squares
       weighted with $C^2$ over the distances before C first falls below a tenth of C(0).
 
     `connected` overrides the estimator's choice. Both moments are positive for white noise too (about 0.4 and
     3 sites on a 64 x 64 lattice): the noise of C at large r, of which only the positive part is kept. A constant
     field has connected length 0.
+
+    `x` has shape (*lattice), or (*lattice, channels) with `channels` said (0 says that there are none): then C is the
+    mean of the channels' correlations, $x_i\cdot x_{i+r}$. Raises `ValueError` for a shape that may be a lattice or
+    have channels, as (16, 16, 3).
     """
     connected = estimator != "first_moment" if connected is None else connected
-    profile = radial_average(correlation_function(x, connected))
+    profile = radial_average(correlation_function(x, connected, channels), channels=0)
     r = jnp.arange(profile.shape[0], dtype=profile.dtype)
     if estimator == "exponential_fit":
         return _exponential_fit(r, profile)
@@ -54,20 +72,27 @@ def correlation_length(
 
 
 @public
-def second_moment_length(structure_factors: Float[Array, "samples ..."]) -> tuple[Array, Array]:
+def second_moment_length(
+    structure_factors: Float[Array, "samples ..."], channels: int | None = None
+) -> tuple[Array, Array]:
     r"""Second-moment length of an ensemble, in sites, with its jackknife standard error.
 
     $\xi = \sqrt{S(0)/S(k_1) - 1}\,/\,2\sin(k_1/2)$, where $k_1$ is the smallest wavevector along each axis: the lattice
-    standard, exact for a free field $1/(r + \kappa\hat k^2)$ at every size. `structure_factors` has shape (samples,
-    *lattice), zero wavevector first, of fields whose ensemble mean is zero. Raises `ValueError` for fewer than two
-    samples.
+    standard, exact for a free field $1/(r + \kappa\hat k^2)$ at every size.
+
+    * `structure_factors`: (samples, *lattice), zero wavevector first, of fields whose ensemble mean is zero; or
+      (samples, *lattice, channels), of which the mean over channels is taken;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
+    Raises `ValueError` for fewer than two samples, and for a shape that may be a lattice or have channels.
     """
     require(
         structure_factors.ndim >= 2,
         f"structure_factors must have shape (samples, *lattice), got {np.shape(structure_factors)}.",
     )
-    samples, shape = structure_factors.shape[0], extended(structure_factors.shape[1:])
-    require_lattice("each structure factor", structure_factors.shape[1:])
+    samples, shape = structure_factors.shape[0], structure_factors.shape[1:]
+    shape = extended(lattice_of("each structure factor", shape, channels))
+    structure_factors = jnp.mean(structure_factors, axis=-1) if channels else structure_factors
     require(samples >= 2, f"a standard error needs at least two samples, got {samples}.")
     require(max(shape) > 1, "a length needs a lattice with more than one site.")
     structure_factors = structure_factors.reshape(samples, *shape)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import public, require_lattice
+from softjax._checks import lattice_of, public, require_lattice
 from softjax._types import Array, Configuration, Float
 
 
@@ -37,13 +37,21 @@ def displacements(shape: Sequence[int]) -> np.ndarray:
 
 
 @public
-def radial_average(c: Configuration) -> Float[Array, " distances"]:
+def radial_average(c: Configuration, channels: int | None = None) -> Float[Array, "distances ..."]:
     """Mean of a function of the displacement over all displacements of equal integer-rounded length.
 
-    `c` has shape (*lattice) with the zero displacement at index 0, as `correlation_function` returns it. Returns the
-    profile at distances 0, 1, ..., min(lattice) // 2 sites; axes of one site count for nothing.
+    * `c`: (*lattice), or (*lattice, channels), with the zero displacement at index 0, as `correlation_function`
+      returns it;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
+    Returns the profile at distances 0, 1, ..., min(lattice) // 2 sites, one per channel; axes of one site count for
+    nothing. Raises `ValueError` for a shape that may be a lattice or have channels.
     """
-    require_lattice("c", c.shape)
+    lattice_of("c", c.shape, channels)
+    return jax.vmap(_radial_average, -1, -1)(c) if channels else _radial_average(c)
+
+
+def _radial_average(c: Configuration) -> Float[Array, " distances"]:
     c = c.reshape(extended(c.shape))
     distance = np.rint(np.linalg.norm(displacements(c.shape), axis=-1)).astype(int).ravel()
     size = min(c.shape) // 2 + 1

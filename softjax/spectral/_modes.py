@@ -11,8 +11,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from softjax._checks import public, require, require_lattice
-from softjax._types import Array, Float, Int
+from softjax._checks import lattice_of, public, require, require_channel, require_shape
+from softjax._types import Array, Channel, Float, Int
 from softjax.spectral._lattice import extended, integer_wavevectors, wavevector_lengths
 
 
@@ -36,24 +36,34 @@ class FourierModes(eqx.Module):
         return self.wavenumbers.shape[0]
 
     @public
-    def shell_mean(self, values: Float[Array, " modes"]) -> Float[Array, " shells"]:
-        """Average of one value per direction over the directions of each shell."""
+    def shell_mean(self, values: Float[Array, "modes ..."]) -> Float[Array, "shells ..."]:
+        """Average of one value, or one array of values, per direction over the directions of each shell."""
         members = (self.shells == jnp.arange(self.num_shells, dtype=self.shells.dtype)[:, None]).astype(values.dtype)
+        members = members.reshape(*members.shape, *(1,) * (values.ndim - 1))
         return jnp.sum(members * values, axis=1) / jnp.sum(members, axis=1)
 
 
 @public
 def fourier_modes(
-    shape: Sequence[int], max_shell: int = 6, kind: Literal["axes", "isotropic"] = "axes"
+    shape: Sequence[int],
+    max_shell: int = 6,
+    kind: Literal["axes", "isotropic"] = "axes",
+    channels: int | None = None,
 ) -> FourierModes:
     """Real Fourier directions of shells 0 to `max_shell`.
 
-    `kind="axes"` takes the wavevectors (n, 0, ...), (0, n, ...) along the axes, Eqs. (47, 48); `"isotropic"` takes
-    every integer wavevector whose length rounds to n. On a lattice with unequal sides, lengths are measured in
-    units of 2 pi / max(shape). Axes of one site have no modes of their own. Raises `ValueError` when `max_shell` is
-    beyond the Nyquist mode of a side.
+    * `shape`: sides of the lattice, in sites, or the shape (*lattice, channels) of a configuration;
+    * `max_shell`: number of the last shell, at most that of the Nyquist mode;
+    * `kind`: "axes" takes the wavevectors (n, 0, ...), (0, n, ...) along the axes, Eqs. (47, 48); "isotropic" every
+      integer wavevector whose length rounds to n;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not, as for three
+      axes. The modes are those of the lattice: probes take them into channels.
+
+    On a lattice with unequal sides, lengths are measured in units of 2 pi / max(shape). Axes of one site have no modes
+    of their own. Raises `ValueError` when `max_shell` is beyond the Nyquist mode of a side, and for a shape that may be
+    a lattice or have channels.
     """
-    require_lattice("shape", shape)
+    shape = lattice_of("shape", shape, channels)
     nyquist = min(extended(shape)) // 2
     require(
         0 <= max_shell <= nyquist,
@@ -73,6 +83,42 @@ def fourier_modes(
         shells=jnp.asarray(labels, jnp.int32),
         wavevectors=jnp.asarray(np.stack(vectors), jnp.int32),
         wavenumbers=jnp.asarray(np.sqrt(mean_square), float),
+    )
+
+
+def in_channels(
+    modes: FourierModes, shape: Sequence[int], channels: int | None, channel: Channel = "equal"
+) -> FourierModes:
+    """The modes of a lattice as directions of configurations x of this shape, which have channels or none.
+
+    "equal" in all channels and of unit norm; a number, in that channel; "block", each mode in every channel, one
+    after the other. Raises `ValueError` for another shape and for channels that are not said.
+    """
+    lattice = modes.directions.shape[1:]
+    require_channel(channel, channels)
+    if not channels:
+        extra = channels is None and len(shape) == len(lattice) + 1 and tuple(shape[:-1]) == lattice
+        require(
+            not extra,
+            f"x of shape {tuple(shape)} has one axis more than the modes, of shape {lattice}: say "
+            f"channels={shape[-1]} if it holds channels; luminance(x), x[..., 0] and channel_drift(f, x) have one. "
+            "For a batch of configurations use jax.vmap.",
+        )
+        require_shape("x", shape, lattice)
+        return modes
+    require_shape("x", shape, (*lattice, channels))
+    if channel == "equal":
+        directions = jnp.repeat(modes.directions[..., None], channels, axis=-1) / float(np.sqrt(channels))
+        return eqx.tree_at(lambda m: m.directions, modes, directions)
+    unit = jnp.eye(channels, dtype=modes.directions.dtype)
+    if channel != "block":
+        return eqx.tree_at(lambda m: m.directions, modes, modes.directions[..., None] * unit[channel])
+    each = jnp.stack([modes.directions[..., None] * row for row in unit], axis=1)
+    return FourierModes(
+        each.reshape(-1, *each.shape[2:]),
+        jnp.repeat(modes.shells, channels),
+        jnp.repeat(modes.wavevectors, channels, axis=0),
+        modes.wavenumbers,
     )
 
 

@@ -7,28 +7,41 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require, require_lattice, require_not_negative
+from softjax._checks import lattice_of, public, require, require_lattice, require_not_negative
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.spectral._lattice import wavevector_lengths, wavevectors
 
 
 @public
-def structure_factor(x: Configuration) -> Float[Array, "..."]:
-    r"""$S(k) = |\hat x(k)|^2 / N$ of one configuration, shape (*lattice), in FFT order; 1 for unit white noise."""
-    require_lattice("x", x.shape)
-    return jnp.abs(jnp.fft.fftn(x)) ** 2 / x.size
+def structure_factor(x: Configuration, channels: int | None = None) -> Float[Array, "..."]:
+    r"""$S(k) = |\hat x(k)|^2 / N$ of one configuration, shape (*lattice), in FFT order; 1 for unit white noise.
+
+    * `x`: (*lattice), or (*lattice, channels), of which the mean over channels is returned, in squared units of `x`;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
+    Raises `ValueError` for a shape that may be a lattice or have channels.
+    """
+    lattice = lattice_of("x", x.shape, channels)
+    power = jnp.abs(jnp.fft.fftn(x, axes=range(len(lattice)))) ** 2 / int(np.prod(lattice))
+    return jnp.mean(power, axis=-1) if channels else power
 
 
 @public
-def spectral_content(v: Float[Array, "..."] | Complex[Array, "..."]) -> Float[Array, " shells"]:
+def spectral_content(
+    v: Float[Array, "..."] | Complex[Array, "..."], channels: int | None = None
+) -> Float[Array, " shells"]:
     r"""Power of one mode in each isotropic shell, the corner of the Brillouin zone included; real or complex `v`.
 
-    The shells are those of `fourier_modes(kind="isotropic")`. `v` has shape (*lattice); the powers add up to
-    $\|v\|^2$, 1 for an eigenvector. Many modes are `jax.vmap`; for modes with channels, sum over the channels.
+    * `v`: (*lattice), or (*lattice, channels), summed over the channels;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
+    The shells are those of `fourier_modes(kind="isotropic")`. The powers add up to $\|v\|^2$, 1 for an eigenvector.
+    Many modes are `jax.vmap`. Raises `ValueError` for a shape that may be a lattice or have channels.
     """
-    require_lattice("v", v.shape)
-    shells = np.rint(wavevector_lengths(v.shape)).astype(int).ravel()
-    power = jnp.abs(jnp.fft.fftn(v, norm="ortho")) ** 2
+    lattice = lattice_of("v", v.shape, channels)
+    shells = np.rint(wavevector_lengths(lattice)).astype(int).ravel()
+    power = jnp.abs(jnp.fft.fftn(v, axes=range(len(lattice)), norm="ortho")) ** 2
+    power = jnp.sum(power, axis=-1) if channels else power
     return jax.ops.segment_sum(power.ravel(), shells, num_segments=int(shells.max()) + 1)
 
 

@@ -196,5 +196,5 @@ def _second_moment_length(structure_factor: Array) -> Array:
 def _sign_length(structure_factor: Array) -> Array:
     covariance = jnp.fft.ifftn(structure_factor).real
     correlation = jnp.clip(covariance / covariance.ravel()[0], -1, 1)
-    positive = jnp.maximum(radial_average(jnp.arcsin(correlation)), 0)
+    positive = jnp.maximum(radial_average(jnp.arcsin(correlation), channels=0), 0)
     return jnp.sum(jnp.arange(positive.shape[0], dtype=positive.dtype) * positive) / jnp.sum(positive)

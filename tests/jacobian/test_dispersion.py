@@ -51,7 +51,7 @@ def symbol(jacobian, shape):
 def test_local_dispersion_is_the_symbol_of_the_dense_jacobian(shape, patch):
     f, x = patch_drift(patch), jr.normal(jr.key(0), shape)
     exact = symbol(dense(f, x), shape)
-    got = jax.jit(lambda x: sj.local_dispersion(f, x, [w // 2 for w in patch]))(x)
+    got = jax.jit(lambda x: sj.local_dispersion(f, x, [w // 2 for w in patch], channels=0))(x)
     assert got.shape == shape
     assert np.max(np.abs(np.imag(exact))) > 1e-3
     np.testing.assert_allclose(got, exact, rtol=0, atol=ACCURACY * np.max(np.abs(exact)))
@@ -66,7 +66,8 @@ def test_lattices_smaller_than_the_window_have_a_colour_per_site(shape, radius):
     index = np.arange(near.size).reshape(shape)
     mask = np.stack([np.roll(near, np.unravel_index(i, shape), range(len(shape))).ravel() for i in index.ravel()])
     weights = jnp.asarray(mask, FLOAT) * jr.normal(jr.key(0), mask.shape)
-    got = sj.local_dispersion(lambda x: (weights @ x.ravel()).reshape(shape), jnp.zeros(shape, FLOAT), radius)
+    f = lambda x: (weights @ x.ravel()).reshape(shape)  # noqa: E731
+    got = sj.local_dispersion(f, jnp.zeros(shape, FLOAT), radius, channels=0)
     assert_close(got, symbol(np.asarray(weights, float), shape), loosen=10)
 
 
@@ -204,7 +205,10 @@ def test_a_gradient_goes_through():
         (lambda f, x: sj.dispersion(f, x / 0, key=jr.key(0)), "x must be finite, got 30 NaN or infinite"),
         (lambda f, x: sj.dispersion(jnp.sum, x, key=jr.key(0)), r"f must return the shape.*\(5, 6\); got \(\)"),
         (lambda f, x: sj.dispersion(f, x[0, 0], key=jr.key(0)), r"x must be a lattice, got shape \(\)"),
-        (lambda f, x: sj.local_dispersion(f, x, -1), "radius must be a number of sites.* 2 axes of x; got -1"),
+        (
+            lambda f, x: sj.local_dispersion(f, x, -1),
+            "radius must be a number of sites.* 2 axes of the lattice; got -1",
+        ),
         (lambda f, x: sj.local_dispersion(f, x, (1, 1, 1)), r"radius must be .*got \(1, 1, 1\)"),
         (lambda f, x: sj.local_dispersion(f, x, 1, batch_size=-2), "batch_size must be at least 1, got -2"),
         (lambda f, x: sj.local_dispersion(f, x * jnp.nan, 1), "x must be finite, got 30 NaN"),

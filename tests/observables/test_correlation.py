@@ -23,7 +23,7 @@ def test_correlation_function_equals_the_direct_sum(shape, connected):
     centred = np.asarray(x, float) - connected * np.mean(np.asarray(x, float))
     axes = range(len(shape))
     direct = np.array([np.mean(centred * np.roll(centred, [-i for i in r], axes)) for r in product(*map(range, shape))])
-    c = sj.correlation_function(x, connected=connected)
+    c = sj.correlation_function(x, connected=connected, channels=0)
     assert c.dtype == x.dtype
     assert_close(c, direct.reshape(shape))
 
@@ -155,3 +155,44 @@ def test_second_moment_length_needs_two_samples():
 def test_second_moment_length_needs_a_lattice():
     with pytest.raises(ValueError, match=r"structure_factors must have shape \(samples"):
         sj.second_moment_length(jnp.ones((5,), FLOAT))
+
+
+OBSERVABLES = {
+    "correlation_length": sj.correlation_length,
+    "correlation_function": sj.correlation_function,
+    "structure_factor": sj.structure_factor,
+    "radial_average": sj.radial_average,
+    "spectral_content": sj.spectral_content,
+    "second_moment_length": lambda x, **said: sj.second_moment_length(x[None].repeat(2, axis=0), **said),
+}
+
+
+@pytest.mark.parametrize("shape", [(16, 16, 3), (8, 8, 8), (8, 8, 16), (32, 4)])
+@pytest.mark.parametrize("name", OBSERVABLES)
+def test_what_may_have_channels_is_refused(name, shape):
+    with pytest.raises(ValueError, match=rf"may be a lattice .* say channels={shape[-1]}, or channels=0.*luminance"):
+        OBSERVABLES[name](jnp.ones(shape, FLOAT))
+
+
+@pytest.mark.parametrize("estimator", ["first_moment", "second_moment", "exponential_fit"])
+@pytest.mark.parametrize("shape", [(16, 16), (32,), (6, 5, 8)])
+def test_equal_channels_have_the_length_of_one(shape, estimator):
+    x = gaussian_random_field(free_field_spectrum(shape, 0.1, 1.0).astype(FLOAT), key=jr.key(0))
+    one = sj.correlation_length(x, estimator, channels=0)
+    for channels in (1, 3, 8):
+        stacked = jnp.repeat(x[..., None], channels, axis=-1)
+        assert_close(sj.correlation_length(stacked, estimator, channels=channels), np.asarray(one), loosen=5)
+    if len(shape) == 2:  # a last axis of one site changes nothing, said or not
+        assert_close(sj.correlation_length(x[..., None], estimator), np.asarray(one), loosen=5)
+        wrong = sj.correlation_length(jnp.repeat(x[..., None], 3, axis=-1), estimator, channels=0)
+        assert not np.allclose(wrong, one, rtol=0.05)
+
+
+def test_channels_are_averaged_in_quadratic_observables_and_summed_in_powers():
+    x = jr.normal(jr.key(0), (6, 7, 3), FLOAT)
+    each = [x[..., c] for c in range(3)]
+    for function in (sj.correlation_function, sj.structure_factor):
+        assert_close(function(x, channels=3), np.mean([np.asarray(function(y), float) for y in each], axis=0))
+    assert_close(sj.spectral_content(x, channels=3), sum(np.asarray(sj.spectral_content(y), float) for y in each))
+    assert_close(sj.radial_average(x, channels=3), np.stack([sj.radial_average(y) for y in each], axis=-1))
+    assert abs(float(jnp.mean(sj.correlation_function(x, True, channels=3)))) < 1e-7

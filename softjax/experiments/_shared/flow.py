@@ -38,11 +38,11 @@ class FlowObserver(eqx.Module):
 
     def __call__(self, field: NetworkField, t: Array, x: Configuration) -> Observed:
         """What is measured at one noise level."""
-        modes, batch = _in_all_channels(self.modes, x.shape[-1]), self.directions_at_a_time
-        grey = luminance(x) if x.shape[-1] == 3 else jnp.mean(x, axis=-1)
+        channels, batch = x.shape[-1], self.directions_at_a_time
+        grey = luminance(x) if channels == 3 else jnp.mean(x, axis=-1)
         return observation(
             self.modes,
-            mode_response(lambda x: reverse_drift(field, t, x), x, modes, batch_size=batch),
+            mode_response(lambda x: reverse_drift(field, t, x), x, self.modes, batch_size=batch, channels=channels),
             self.num_fit_shells,
             correlation_length=correlation_length(grey, "second_moment"),
             magnetisation=jnp.mean(grey),
@@ -110,12 +110,6 @@ def flow_trajectory(
     while batch != 1 and bytes_of_one(plan(batch), jr.key(seed)) > memory_budget():
         batch = (batch or modes.shells.size) // 2
     return plan(batch)
-
-
-def _in_all_channels(modes: FourierModes, channels: int) -> FourierModes:
-    """The modes of a grey image, equal in all colours, of unit norm again."""
-    directions = jnp.repeat(modes.directions[..., None], channels, axis=-1) / float(np.sqrt(channels))
-    return eqx.tree_at(lambda m: m.directions, modes, directions)
 
 
 def _classes(labels: Sequence[int], num_classes: int, num_trajectories: int) -> np.ndarray | None:
