@@ -4,7 +4,7 @@ BIN    := .venv/bin
 .DEFAULT_GOAL := help
 
 # Installs the checkout, editable, at the pinned versions: with uv, or with pip where uv does not work.
-install = $(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e $(1) \
+install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e $(1) \
 	|| { echo 'uv did not work here; pip takes over.'; \
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e $(1); }
 

@@ -160,6 +160,7 @@ def test_explain_computes_and_writes_nothing(tmp_path, nothing_computed, capsys)
         (["--axis", "trajectory=1,2"], "an axis has the name of the members' dimension"),
         (["--axis", "num_trajectories=4,8"], "at num_trajectories = 4: every cell must have the same members, 8"),
         (["--axis", "quantity=magnitude,rayleigh"], "results do not depend on quantity"),
+        (["--axis", "p_global=0.5", "--axis", "p_global=0.8"], "--axis names p_global twice"),
         (["--axis", "p_global=0.5,0.8/beta=1,2,3"], r"equally many values, got \[2, 3\]"),
         (["--members", "0"], "num_trajectories must be a whole number of at least 1, got 0"),
         (["--pack", "0"], "pack must be a whole number from 1 on"),
@@ -173,6 +174,12 @@ def test_what_makes_no_sense_is_said_in_one_line(arguments, message, tmp_path, n
         sweep("--pack", "2", *arguments, "--out", str(tmp_path / "out"))
     assert "\n" not in str(stop.value)  # Python prints it and exits with 1
     assert not list(tmp_path.rglob("zarr.json"))
+
+
+@pytest.mark.parametrize("experiment", ["locality", "pulse"])
+def test_members_of_an_experiment_without_trajectories_are_refused(experiment, tmp_path):
+    with pytest.raises(SystemExit, match=f"^softjax: {experiment} has no trajectories to count"):
+        cli.main(["sweep", experiment, "--members", "3", "--explain", "--out", str(tmp_path)])
 
 
 FILE = """

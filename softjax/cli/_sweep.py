@@ -2,7 +2,7 @@
 
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
@@ -82,10 +82,10 @@ class Sweep(Command, Generic[Config]):
         """Computes what is missing, then the table and the figure."""
         from softjax.experiments._shared.table import drawn_row, table
         from softjax.plotting import sweep_figure
-        from softjax.sweeps import parse_axis, run
+        from softjax.sweeps import run
 
         study = import_module(f"softjax.experiments.{self.name}").STUDY
-        sweep = study.sweep(self.config, dict(map(parse_axis, self.axis)), members=self.members)
+        sweep = study.sweep(self.config, _axes(self.axis), members=self.members)
         if self.explain:
             print(sweep.explain(self.pack))
             return 0
@@ -125,6 +125,17 @@ class Sweep(Command, Generic[Config]):
     def what_saves_memory(self) -> str:
         """Smaller units."""
         return "Take a smaller --pack; if one unit at a time is too much, a smaller --grid-size."
+
+
+def _axes(typed: Sequence[str]) -> dict[Any, list[Any]]:
+    """The axes by their names."""
+    from softjax.sweeps import parse_axis
+
+    axes = [parse_axis(text) for text in typed]
+    names = [name for name, _ in axes]
+    if repeated := {str(name) for name in names if names.count(name) > 1}:
+        raise ValueError(f"--axis names {', '.join(sorted(repeated))} twice: give all values of an axis at once.")
+    return dict(axes)
 
 
 def _report(failed: list[str]) -> int:

@@ -44,8 +44,9 @@ class Program:
                 self._stacked[place] = np.stack([bits(leaf) for leaf in column])
         self._traced: dict[int, Any] = {}
         self._compiled: dict[int, Any] = {}
+        self._fitting: dict[int, int] = {}  # widths asked for, and those that there is memory for
         self.described: list[Variable] = []
-        self.compile_time = 0.0  # seconds, so far
+        self.compile_time = 0.0  # seconds so far, of tracing too
 
     def _one(self, shared: dict[int, Array], stacked: dict[int, Array], cell: Array, member: Array) -> list[Array]:
         key = jr.wrap_key_data(shared[-1], impl=self._impl)
@@ -70,6 +71,7 @@ class Program:
     def traced(self, width: int) -> Any:
         """The program of a pack of `width` units, over all local devices if they can share it equally."""
         if width not in self._traced:
+            start = time.perf_counter()
             devices, nothing = (1 if one_program() else len(jax.local_devices())), np.zeros(width, int)
             pack: Callable = self._pack
             if devices > 1 and width % devices == 0:
@@ -78,6 +80,7 @@ class Program:
                 specs = {"in_specs": (same, over, over, over), "out_specs": over}
                 pack = jax.shard_map(pack, mesh=mesh, check_vma=False, **specs)
             self._traced[width] = jax.jit(pack).trace(*self._arguments(nothing, nothing))
+            self.compile_time += time.perf_counter() - start
         return self._traced[width]
 
     def templates(self, width: int) -> list[Variable]:
@@ -95,15 +98,18 @@ class Program:
 
     def prepare(self, width: int) -> int:
         """Compiles a pack of `width` units, or of fewer if that takes more memory than there is; returns how many."""
-        start = time.perf_counter()
+        asked = width
+        width = self._fitting.get(width, width)
         while width not in self._compiled:
-            compiled = self.traced(width).lower().compile()
+            traced, start = self.traced(width), time.perf_counter()
+            compiled = traced.lower().compile()
+            self.compile_time += time.perf_counter() - start
             needed, budget = bytes_needed(compiled), memory_budget()
             if needed <= budget or width == 1:
                 self._compiled[width] = compiled
             else:
                 width = max(1, min(width // 2, int(width * budget / needed)))
-        self.compile_time += time.perf_counter() - start
+        self._fitting[asked] = width
         return width
 
     def run(self, places: np.ndarray, members: np.ndarray, width: int) -> tuple[list[np.ndarray], int]:

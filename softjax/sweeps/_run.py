@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import partial
@@ -70,11 +71,12 @@ def run(
         _make_room(path)
     locks = Locks(path)
     try:
-        store = _together(partial(_open, sweep, path, locks, pack, repair), path)
+        compiled_before = sweep.compile_time
+        store = _together(partial(_open, sweep, path, locks, pack, repair, client is None), path)
         with reporting(progress) as report:
             if client is not None and not store.complete:
                 _cluster.fill(client, sweep, store, report)
-            _fill(sweep, store, locks, shard, report)
+            _fill(Filler(sweep, store, locks, compiled_before), shard, report)
         store = _together(partial(_complete, store, locks, derive), path)
         dataset = labelled(store)
     finally:
@@ -116,14 +118,14 @@ def _make_room(path: Path) -> None:
         ) from error
 
 
-def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repair: bool) -> Store:
+def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repair: bool, works: bool) -> Store:
     """The store of a sweep: that at `path`, if it is of the same sweep, or a new one."""
     with locks.set_up():
         store, alone = None if path is None else _store.existing(path), locks.alone()
         if alone:
             locks.sign()
         if store is None:
-            return _create(sweep, path, pack)
+            return _create(sweep, path, pack, works)
         if how := "; ".join(_differences(store.identity, _store.as_json(sweep.identity()))):
             raise FileExistsError(
                 f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
@@ -156,15 +158,20 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _create(sweep: Sweep, path: Path | None, pack: int | None) -> Store:
+def _create(sweep: Sweep, path: Path | None, pack: int | None, works: bool) -> Store:
     lead = "unit" if sweep.axes or sweep.dim is None else sweep.dim
     block = sweep.block_size(pack)
+    templates = sweep.templates(block)
+    with ThreadPoolExecutor(1) as beside:  # the compiler leaves Python and most of the cores free
+        if works and not one_program():
+            beside.submit(sweep.programs[0].prepare, sweep.width(sweep.programs[0], block))
+        known = sweep.known()
     layout = _store.Layout(
         lead=lead,
         num_units=sweep.num_units,
         block_size=block,
-        templates=sweep.templates(block),
-        known=sweep.known().assign(unit_number=((lead,), sweep.order)),
+        templates=templates,
+        known=known.assign(unit_number=((lead,), sweep.order)),
         identity=sweep.identity(),
         record=_provenance(sweep) | {"member_dim": sweep.dim},
     )
@@ -209,27 +216,34 @@ def _repair(store: Store) -> None:
 class Filler:
     """Computes blocks of a sweep into its store."""
 
-    def __init__(self, sweep: Sweep, store: Store, locks: Locks):
-        self._sweep, self._store, self._locks = sweep, store, locks
+    def __init__(self, sweep: Sweep, store: Store, locks: Locks, compiled_before: float = 0.0):
+        self._sweep, self.store, self.locks = sweep, store, locks
+        self._compiled_before = compiled_before  # seconds of compilation that are not this run's
         self._ends = np.cumsum([program.cells.size * sweep.members for program in sweep.programs])
         self._widths = [sweep.width(program, store.block_size) for program in sweep.programs]
-        self.compile_time, self.run_time, self.units = 0.0, 0.0, 0
+        self.run_time, self.units = 0.0, 0
+
+    @property
+    def spent(self) -> dict[str, float]:
+        """Seconds of compilation and of running, and how many units these were for."""
+        compiling = self._sweep.compile_time - self._compiled_before
+        return {"compile_time_s": compiling, "run_time_s": self.run_time, "units_computed": self.units}
 
     def block(self, number: int, wait: bool = False) -> bool:
         """Computes a block unless it is done or another process is at it; returns whether it is done."""
-        with self._locks.block(number, wait) if not one_program() else nullcontext(True) as held:
-            if not held or np.all(self._store.state_of(number) != TODO):
+        with self.locks.block(number, wait) if not one_program() else nullcontext(True) as held:
+            if not held or np.all(self.store.state_of(number) != TODO):
                 return held
-            values, states = self._computed(self._store.units_of(number))
-            if _writes(self._store):
-                self._store.write(number, values, states)
+            values, states = self._computed(self.store.units_of(number))
+            if _writes(self.store):
+                self.store.write(number, values, states)
         self.units += states.size
         return True
 
     def _computed(self, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         owners = np.searchsorted(self._ends, positions, side="right")
         parts = [self._piece(int(owner), positions[owners == owner]) for owner in np.unique(owners)]
-        values = {name: _stacked([part[0][name] for part in parts]) for name in self._store.names}
+        values = {name: _stacked([part[0][name] for part in parts]) for name in self.store.names}
         return values, np.concatenate([part[1] for part in parts])
 
     def _piece(self, owner: int, positions: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -238,9 +252,7 @@ class Filler:
         within = positions - (self._ends[owner] - program.cells.size * members)
         start, compiled = time.perf_counter(), program.compile_time
         results, self._widths[owner] = program.run(within // members, within % members, self._widths[owner])
-        compiling = program.compile_time - compiled
-        self.compile_time += compiling
-        self.run_time += time.perf_counter() - start - compiling
+        self.run_time += time.perf_counter() - start - (program.compile_time - compiled)
         states = np.full(positions.size, DONE)
         for column, (variable, value) in enumerate(zip(program.described, results, strict=True)):
             finite = np.isfinite(value).reshape(positions.size, -1).all(1) | variable.about.allow_nan
@@ -254,14 +266,14 @@ def _stacked(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([_store.padded(part, shape, part.dtype) for part in parts])
 
 
-def _fill(sweep: Sweep, store: Store, locks: Locks, shard: tuple[int, int] | None, report: Progress) -> None:
+def _fill(filler: Filler, shard: tuple[int, int] | None, report: Progress) -> None:
     """Computes all blocks, or those of a shard; waits for those that other processes are at."""
+    store = filler.store
     states = store.states()
     finished = int(np.sum(states != TODO))
     report(finished, store.num_units)
     if finished == store.num_units:
         return
-    filler = Filler(sweep, store, locks)
     blocks = range(store.num_blocks) if shard is None else range(shard[0], store.num_blocks, shard[1])
     todo = [block for block in blocks if np.any(states[store.units_of(block)] == TODO)]
     try:
@@ -277,19 +289,15 @@ def _fill(sweep: Sweep, store: Store, locks: Locks, shard: tuple[int, int] | Non
             report(finished, store.num_units)
     finally:
         if _writes(store):
-            _record(store, locks, filler)
+            _record(filler)
 
 
-def _record(store: Store, locks: Locks, filler: Filler) -> None:
+def _record(filler: Filler) -> None:
     """Adds up what the units took."""
-    spent = {
-        "compile_time_s": filler.compile_time,
-        "run_time_s": filler.run_time,
-        "units_computed": filler.units,
-    }
-    with locks.set_up():
+    store = filler.store
+    with filler.locks.set_up():
         store.reload()
-        store.update(record={name: store.record.get(name, 0) + value for name, value in spent.items()})
+        store.update(record={name: store.record.get(name, 0) + value for name, value in filler.spent.items()})
 
 
 def _writes(store: Store) -> bool:

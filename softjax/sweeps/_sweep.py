@@ -141,6 +141,11 @@ class Sweep:
         ]
 
     @property
+    def compile_time(self) -> float:
+        """Seconds that compiling the programs has taken so far."""
+        return sum((program.compile_time for program in vars(self).get("programs", ())), 0.0)
+
+    @property
     def order(self) -> np.ndarray:
         """Unit numbers, cell * members + member, in the order in which units are stored: program by program."""
         members = np.arange(self.members)

@@ -75,7 +75,10 @@ class Study:
 
         Raises `ValueError` for numbers out of range and unknown parameters.
         """
-        config = config if members is None else changed(config, {"num_trajectories": members})
+        if members is not None:
+            countable = hasattr(config, "num_trajectories")
+            require(countable, f"{self.name} has no trajectories to count: its own options say how much it averages.")
+            config = changed(config, {"num_trajectories": members})
         own, number = self.axes(checked(config)), self.members(config)
 
         def at(values: Mapping[str, Any]) -> Any:
