@@ -10,6 +10,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import concrete, public, require, require_decreasing, require_positive
+from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, Int, PRNGKeyArray, Times
 
 REASONS = (
@@ -34,6 +35,15 @@ class CriticalPoint(eqx.Module):
     interval: Float[Array, "2"]
     peak: Float[Array, ""]
     reason_code: Int[Array, ""]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        code = concrete(self.reason_code)
+        reason = REASONS[int(code)] if code is not None and code.ndim == 0 else ""
+        if code is not None and code.ndim == 0 and not np.isfinite(self.location):
+            return [f"none: {reason}"]
+        place = with_interval(self.location, self.interval)
+        return [place, f"peak={number(self.peak)}", *([reason] if reason else [])]
 
     @property
     def reason(self) -> str:

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from softjax._checks import public, require
+from softjax._repr import readable, sides, spread, with_error
 from softjax._types import Array, Float
 
 
@@ -18,6 +19,12 @@ class EquilibriumLength(eqx.Module):
     length: Float[Array, "*batch"]
     standard_error: Float[Array, "*batch"]
     slope: Float[Array, "*batch"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        if self.length.ndim:
+            return [f"{sides(self.length.shape)} lengths, {spread(self.length)} sites"]
+        return [f"{with_error(self.length, self.standard_error)} sites"]
 
 
 @public

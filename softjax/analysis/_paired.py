@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import public, require
+from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, PRNGKeyArray
 
 
@@ -23,6 +24,11 @@ class PairedDifference(eqx.Module):
     p_value: Float[Array, ""]
     group_mean: Float[Array, " groups"]
     group_interval: Float[Array, "groups 2"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        mean = with_interval(self.mean, self.interval)
+        return [mean, f"p={number(self.p_value)}", f"{self.group_mean.shape[-1]} groups"]
 
 
 @public

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from softjax._checks import require
+from softjax._repr import readable, sides, spread
 
 SPIN_THRESHOLD = 32
 """Grey level (0 to 255) from which on a pixel is an up spin."""
@@ -17,6 +18,11 @@ class LabelledImages(NamedTuple):
     """(N, height, width): bytes 0 to 255 as read, or floats in [-1, 1]."""
     labels: np.ndarray
     """(N,), integers."""
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count, *shape = self.images.shape
+        return [f"{count} images of {sides(shape)}", str(self.images.dtype), f"labels {spread(self.labels)}"]
 
 
 def grey(images: np.ndarray) -> np.ndarray:

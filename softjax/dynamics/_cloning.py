@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import outputs, public, require
+from softjax._repr import readable, spread, times
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._engines import EngineIntegrator
 from softjax.dynamics._simulate import Run, members_of, prepare
@@ -21,6 +22,10 @@ class CloningAgreement(eqx.Module):
     ts: Times
     agreement: Float[Array, " times"]
     standard_error: Float[Array, " times"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [times(self.ts), f"agreement {spread(self.agreement)}", f"standard error {spread(self.standard_error)}"]
 
 
 @public(mixed=True)

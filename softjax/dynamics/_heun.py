@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import jax.random as jr
 
 from softjax._checks import concrete, public, require, require_not_negative
+from softjax._repr import fields, readable
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
 from softjax.dynamics._engines import AbstractIntegrator, Problem
@@ -37,6 +38,10 @@ class Churn(eqx.Module):
     t_min: float
     t_max: float
     noise_scale: float
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return fields(self)
 
     @public(infinite=("strength", "t_max"))
     def __init__(self, strength: float, t_min: float = 0.0, t_max: float = float("inf"), noise_scale: float = 1.0):

@@ -22,6 +22,7 @@ from softjax._checks import (
     require_not_negative,
     wider,
 )
+from softjax._repr import readable, times
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.dynamics._engines import AbstractIntegrator, Engine, EngineIntegrator, Kind, Problem
 from softjax.dynamics._scan import Observe
@@ -40,6 +41,13 @@ class Trajectory(eqx.Module):
     ts: Times
     x: Configuration
     observed: Any
+
+    @readable
+    def __repr__(self) -> list[str]:
+        arrays = jax.tree.leaves(self.observed)
+        seen = [f"observed of shape {leaf.shape}" for leaf in arrays]
+        seen = seen if len(arrays) < 3 else [f"{len(arrays)} arrays observed"]
+        return [times(self.ts), f"x of shape {self.x.shape}", *seen]
 
 
 @public(mixed=True)

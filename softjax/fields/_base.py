@@ -10,6 +10,7 @@ from typing import Any
 import equinox as eqx
 
 from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, require, state_method
+from softjax._repr import channels, parameters, readable
 from softjax._types import Configuration, Time
 from softjax.processes import AbstractProcess
 
@@ -25,6 +26,10 @@ class AbstractField(eqx.Module):
     """
 
     process: eqx.AbstractVar[AbstractProcess]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [parameters(self), *channels(channels_of(self)), repr(self.process)]
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Puts the methods of a subclass behind their gate."""

@@ -6,6 +6,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import concrete, public, require, require_finite, whole
+from softjax._repr import readable, sides
 from softjax._types import Array, ArrayLike, Float, PRNGKeyArray
 
 
@@ -25,6 +26,10 @@ class PatchDictionary(eqx.Module):
     patterns: Float[Array, "M ..."]
     log_prior: Float[Array, " M"]
     mirrors: tuple[int | None, ...] = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [f"{self.log_prior.shape[-1]} patterns of {sides(self.patch_shape)}"]
 
     @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the patterns
     def __init__(

@@ -7,6 +7,7 @@ import numpy as np
 
 from softjax._checks import lattice_of, public, require, require_lattice, require_shape
 from softjax._linalg import matmul
+from softjax._repr import channels, readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import require_log_prior
@@ -31,6 +32,11 @@ class EmpiricalField(AbstractEvidenceField):
     process: AbstractProcess
     chunk: int = eqx.field(static=True)
     channels: int | None = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count, *shape = self.patterns.shape
+        return [f"{count} patterns of {sides(shape)}", *channels(self.channels), repr(self.process)]
 
     @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the patterns
     def __init__(

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, public, require, require_lattice, require_shape
+from softjax._repr import number, readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -23,6 +24,10 @@ class GaussianField(AbstractField):
     process: AbstractProcess
     mean: Array
     channels = 0
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [f"{sides(self.spectrum.shape)} sites", f"mean={number(self.mean)}", repr(self.process)]
 
     @public
     def __init__(self, spectrum: Float[Array, "..."], process: AbstractProcess, mean: ArrayLike = 0.0):

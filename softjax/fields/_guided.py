@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, output_like, public, require, require_positive
+from softjax._repr import fields, number, readable
 from softjax._types import Array, ArrayLike, Configuration, Float, Time, Times
 from softjax.fields._base import AbstractField, channels_of
 from softjax.processes import AbstractProcess
@@ -31,6 +32,10 @@ class Pulse(eqx.Module):
     strength: Array
     """Largest weight."""
     edges: Edges = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return fields(self)
 
     @public(infinite=("width",))
     def __init__(self, center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges = "sharp"):
@@ -99,6 +104,10 @@ class GuidedField(AbstractField):
     guide: AbstractField
     weight: Array | Callable[[Array], Any]
     process: AbstractProcess
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [repr(self.field), f"guide={self.guide!r}", f"weight={number(self.weight)}"]
 
     @public
     def __init__(self, field: AbstractField, guide: AbstractField, weight: ArrayLike | Callable[[Array], Any]):

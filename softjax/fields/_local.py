@@ -15,6 +15,7 @@ import numpy as np
 
 from softjax._checks import lattice_of, public, require, require_option, require_shape
 from softjax._linalg import matmul
+from softjax._repr import readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -48,6 +49,11 @@ class LocalField(AbstractField):
     patch_size: int = eqx.field(static=True)
     boundary: Literal["periodic", "zeros"] = eqx.field(static=True)
     channels = 0
+
+    @readable
+    def __repr__(self) -> list[str]:
+        window = sides((self.patch_size,) * len(self.shape))
+        return [f"patches of {window}", f"{sides(self.shape)} sites", f"boundary={self.boundary!r}", repr(self.process)]
 
     @public
     def __init__(

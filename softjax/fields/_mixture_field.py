@@ -7,6 +7,7 @@ import numpy as np
 
 from softjax._checks import lattice_of, public, require, require_lattice, require_not_negative, require_shape
 from softjax._linalg import matmul, tensordot
+from softjax._repr import channels, number, readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractField
 from softjax.fields._dictionary import require_log_prior
@@ -30,6 +31,12 @@ class MixtureField(AbstractField):
     width: Array
     process: AbstractProcess
     channels: int | None = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count, *shape = self.means.shape
+        clouds = f"{count} clouds of {sides(shape)} and width {number(self.width)}"
+        return [clouds, *channels(self.channels), repr(self.process)]
 
     @public(mixed=True, infinite=("log_prior",))  # the prior takes the precision of the means
     def __init__(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import lattice_of, output_like, public, require
+from softjax._repr import channels, number, parameters, readable
 from softjax._types import Array, Configuration, Int, Time
 from softjax.fields._base import AbstractField
 from softjax.processes import AbstractProcess
@@ -43,6 +44,12 @@ class NetworkField(AbstractField):
     label: Int[Array, ""] | int | None
     prediction: Prediction = eqx.field(static=True)
     channels: int | None = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        label = [] if self.label is None else [f"label={number(self.label)}"]
+        about = [f"{type(self.network).__name__} of {parameters(self.network)}", f"predicts {self.prediction}", *label]
+        return [*about, *channels(self.channels), repr(self.process)]
 
     @public
     def __init__(

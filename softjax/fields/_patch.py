@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import public, require, require_lattice
+from softjax._repr import readable, sides
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import PatchDictionary
@@ -33,6 +34,11 @@ class PatchField(AbstractEvidenceField):
     process: AbstractProcess
     boundary: Literal["periodic"] = eqx.field(static=True)
     channels = 0
+
+    @readable
+    def __repr__(self) -> list[str]:
+        d = self.dictionary
+        return [f"{d.log_prior.shape[-1]} patterns of {sides(d.patch_shape)}", repr(self.process)]
 
     @public
     def __init__(

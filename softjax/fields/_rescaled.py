@@ -3,6 +3,7 @@ r"""A field in the variables of another process: the same data, another clock an
 import jax.numpy as jnp
 
 from softjax._checks import public
+from softjax._repr import readable
 from softjax._types import Configuration, Time
 from softjax.fields._base import AbstractField, channels_of
 from softjax.processes import AbstractProcess
@@ -18,6 +19,10 @@ class RescaledField(AbstractField):
 
     field: AbstractField
     process: AbstractProcess
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [repr(self.field), repr(self.process)]
 
     @public
     def __init__(self, field: AbstractField, process: AbstractProcess):

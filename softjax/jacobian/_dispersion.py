@@ -14,6 +14,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import lattice_of, public, require
+from softjax._repr import readable, sides, spread
 from softjax._types import Array, Channel, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._channels import on_lattice
 from softjax.jacobian._linearise import Drift, as_precise, linearise
@@ -30,6 +31,11 @@ class Dispersion(NamedTuple):
 
     rates: Complex[Array, "..."]
     standard_error: Complex[Array, "..."]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        growth, error = (spread(part.real) for part in self)
+        return [f"{sides(self.rates.shape)} rates", f"growth {growth} per unit of t", f"standard error {error}"]
 
 
 @public

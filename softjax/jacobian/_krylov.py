@@ -15,6 +15,7 @@ import jax.random as jr
 
 from softjax._checks import public, require
 from softjax._linalg import matmul
+from softjax._repr import readable, sides, spread
 from softjax._types import Array, Complex, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._linearise import Drift, as_precise, linearise, transpose
 
@@ -33,6 +34,12 @@ class Eigenpairs(eqx.Module):
     values: Float[Array, " num"] | Complex[Array, " num"]
     vectors: Float[Array, "num ..."] | Complex[Array, "num ..."]
     residuals: Float[Array, " num"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count, *shape = self.vectors.shape
+        real = f"real parts {spread(self.values.real)} per unit of t"
+        return [f"{count} of {sides(shape)} components", real, f"residuals {spread(self.residuals)}"]
 
 
 @public

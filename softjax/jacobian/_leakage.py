@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import public, wider
+from softjax._repr import readable, spread
 from softjax._types import Array, Channel, Configuration, Float
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 from softjax.spectral import FourierModes, in_channels
@@ -23,6 +24,11 @@ class ModeLeakage(eqx.Module):
     leakage: Float[Array, "shells ..."]
     direction_leakage: Float[Array, "modes ..."]
     direction_residual: Float[Array, "modes ..."]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count = self.direction_leakage.shape[0]
+        return [f"{count} directions", f"leakage of the shells {spread(self.leakage)}"]
 
 
 @public

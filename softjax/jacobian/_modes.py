@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from softjax._checks import output_like, public, require, require_positive, wider
+from softjax._repr import readable, spread
 from softjax._types import Array, Channel, Configuration, Float
 from softjax.jacobian._linearise import Drift, as_precise, linearise
 from softjax.spectral import FourierModes, in_channels
@@ -30,6 +31,11 @@ class ModeResponse(eqx.Module):
     magnitude: Float[Array, "shells ..."]
     direction_rayleigh: Float[Array, "modes ..."]
     direction_magnitude: Float[Array, "modes ..."]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        shells = f"shells: rayleigh {spread(self.rayleigh)}"
+        return [f"{self.direction_rayleigh.shape[0]} directions", shells, f"magnitude {spread(self.magnitude)}"]
 
 
 @public(mixed=True)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import public, require_channel, wider
+from softjax._repr import readable
 from softjax._types import Array, Channel, Configuration, Float, Time
 from softjax.dynamics import reverse_drift
 from softjax.fields import AbstractEvidenceField, AbstractField, channels_of
@@ -35,6 +36,11 @@ class ModeProbe(eqx.Module):
     direction_evidence: Any
     channels: int | None = eqx.field(static=True)
     channel: Channel = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        channel = [f"channel={self.channel!r}"] if self.channels else []
+        return [repr(self.field), repr(self.modes), *channel]
 
     @public
     def __init__(

@@ -8,6 +8,7 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import lattice_of, public, require
+from softjax._repr import readable, with_error
 from softjax._types import Array, Channel, Configuration, Float, PRNGKeyArray
 from softjax.jacobian._channels import on_lattice
 from softjax.jacobian._linearise import Drift, as_precise, linearise
@@ -22,6 +23,10 @@ class EffectiveRadius(NamedTuple):
 
     radius: Float[Array, ""]
     standard_error: Float[Array, ""]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return [f"{with_error(self.radius, self.standard_error)} sites"]
 
 
 @public

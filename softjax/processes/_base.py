@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, gate_methods, hashed, time_method
+from softjax._repr import fields, readable
 from softjax._types import Array, Time
 
 METHODS = (
@@ -31,6 +32,10 @@ class AbstractProcess(eqx.Module):
     array of times, as users have them: they arrive as floating arrays, in the precision of the process if that is
     wider. Times outside the process's range give NaN, which is refused where the time is known.
     """
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return fields(self)
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Puts the methods of a subclass behind their gate."""

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, public, real, require
+from softjax._repr import readable, times
 from softjax._types import Array, ArrayLike, Float, Time
 from softjax.processes._base import AbstractProcess
 from softjax.processes._schedules import AbstractSchedule
@@ -55,6 +56,11 @@ class DiscreteVP(AbstractProcess):
     """
 
     vp: VP
+
+    @readable
+    def __repr__(self) -> list[str]:
+        assert isinstance(self.vp.schedule, TableSchedule)
+        return [f"table of {times(self.vp.schedule.ts)}"]
 
     @public
     def __init__(self, alphas_cumprod: np.ndarray | Sequence[float], clock: Literal["index", "unit"] = "index"):

@@ -11,11 +11,16 @@ import numpy as np
 
 from softjax._checks import concrete, gate_methods, outputs, public, require, require_positive, time_method
 from softjax._linalg import matmul
+from softjax._repr import fields, readable
 from softjax._types import Array, ArrayLike, Time
 
 
 class AbstractSchedule(eqx.Module):
     """A positive noise rate, integrable from t = 0. Its methods take times as users have them, one or an array."""
+
+    @readable
+    def __repr__(self) -> list[str]:
+        return fields(self)
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Puts the methods of a subclass behind their gate."""

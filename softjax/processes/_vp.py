@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from softjax._checks import public
+from softjax._repr import number, readable
 from softjax._types import Array, ArrayLike, Time
 from softjax.processes._base import AbstractProcess
 from softjax.processes._schedules import (
@@ -25,6 +26,12 @@ class VP(AbstractProcess):
     """
 
     schedule: AbstractSchedule
+
+    @readable
+    def __repr__(self) -> list[str]:
+        if isinstance(self.schedule, ConstantSchedule):
+            return [f"beta={number(self.schedule.value)}"]
+        return [repr(self.schedule)]
 
     @public
     def __init__(self, beta: ArrayLike | AbstractSchedule | Callable = 1.0):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import lattice_of, public, require, require_channel, require_shape
+from softjax._repr import readable, sides
 from softjax._types import Array, Channel, Float, Int
 from softjax.spectral._lattice import extended, integer_wavevectors, wavevector_lengths
 
@@ -29,6 +30,11 @@ class FourierModes(eqx.Module):
     shells: Int[Array, " modes"]
     wavevectors: Int[Array, "modes ndim"]
     wavenumbers: Float[Array, " shells"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        count, *shape = self.directions.shape
+        return [f"{count} directions in {self.num_shells} shells", f"{sides(shape)} sites"]
 
     @property
     def num_shells(self) -> int:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from softjax._checks import concrete, public, require_decreasing, require_positive
+from softjax._repr import number, readable, sides, times
 from softjax._types import Array, Float, Times
 from softjax.fields import PatchDictionary
 from softjax.processes import AbstractProcess
@@ -40,6 +41,11 @@ class Hartree(eqx.Module):
     mean: Float[Array, " times"]
     standard_error: Float[Array, " times"]
     critical_time: Float[Array, ""]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        sites = f"{sides(self.growth_rate.shape[1:])} sites"
+        return [times(self.ts), sites, f"critical_time={number(self.critical_time)}"]
 
     @property
     def correlation_length(self) -> Float[Array, " times"]:
