@@ -1,5 +1,6 @@
 """The figures' shared style and panels. Everything is drawn from what is given; nothing is computed here."""
 
+from softjax.plotting._figure import Figure as Figure
 from softjax.plotting._maps import sweep_figure as sweep_figure
 from softjax.plotting._overview import Quantity as Quantity
 from softjax.plotting._overview import overview as overview

@@ -8,8 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 
+from softjax.plotting._figure import Figure
 from softjax.plotting._style import EQUILIBRIUM, STYLE
 
 _MOST_PANELS = 24

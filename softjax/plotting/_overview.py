@@ -7,9 +7,10 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from softjax.analysis import CriticalPoint
+from softjax.plotting._figure import Figure
 from softjax.plotting._peak import mark_peak
 from softjax.plotting._pictures import image
 from softjax.plotting._style import EQUILIBRIUM, EXACT, STYLE, shell_colors

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from softjax.sweeps._notebook import bar_in_notebook, in_notebook
+
 
 @contextmanager
 def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Callable[[int, int], None]]:
@@ -11,6 +13,8 @@ def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Ca
         yield progress
     elif not progress:
         yield lambda done, total: None
+    elif in_notebook():
+        yield bar_in_notebook()
     else:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

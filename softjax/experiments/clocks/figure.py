@@ -3,10 +3,9 @@
 import matplotlib as mpl
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from softjax.plotting import STYLE, rate_panel
+from softjax.plotting import STYLE, Figure, rate_panel
 
 _COLORS = "tab10"
 

@@ -4,10 +4,10 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.plotting import EQUILIBRIUM, STYLE, image, mark_peak, shell_colors
+from softjax.plotting import EQUILIBRIUM, STYLE, Figure, image, mark_peak, shell_colors
 
 _SHOWN = 10
 

@@ -4,9 +4,9 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
-from softjax.plotting import SHELLS, STYLE, image
+from softjax.plotting import SHELLS, STYLE, Figure, image
 
 _SHOWN_SAMPLES = 8
 

@@ -4,11 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from softjax.analysis import PairedDifference
 from softjax.experiments.pulse.study import difference_of
-from softjax.plotting import EQUILIBRIUM, EXACT, STYLE, image
+from softjax.plotting import EQUILIBRIUM, EXACT, STYLE, Figure, image
 
 _GREY = "0.45"
 _STRIPS = ("no guidance", "critical pulse")

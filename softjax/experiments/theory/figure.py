@@ -5,9 +5,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import CenteredNorm, LogNorm
-from matplotlib.figure import Figure
 
-from softjax.plotting import EXACT, STYLE, rate_panel
+from softjax.plotting import EXACT, STYLE, Figure, rate_panel
 
 
 def figure(dataset: xr.Dataset) -> Figure:
