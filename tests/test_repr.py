@@ -13,7 +13,7 @@ import softjax as sj
 KEY, VP = jr.key(0), sj.VP()
 IMAGES = np.random.default_rng(0).normal(size=(3, 8, 6))
 TS = sj.log_grid(4.0, 0.5, 12)
-PEAK = 1 + np.exp(-((np.log(np.asarray(TS)) - 0.3) ** 2)) + np.zeros((3, 1))
+PEAK = jnp.asarray(1 + np.exp(-((np.log(np.asarray(TS)) - 0.3) ** 2)) + np.zeros((3, 1)), FLOAT)
 MODES = sj.fourier_modes((8, 6), 3)
 PATCH = sj.PatchField(sj.PatchDictionary.two_pattern(3), VP)
 STATE = jnp.ones((8, 6), FLOAT)
@@ -64,7 +64,7 @@ CASES = {
         "CriticalPoint(1.351 [1.351, 1.351], peak=2)",
     ),
     "no peak": (
-        lambda: sj.critical_point(TS, np.ones((3, 13)), key=KEY, num_bootstrap=8),
+        lambda: sj.critical_point(TS, jnp.ones((3, 13)), key=KEY, num_bootstrap=8),
         "CriticalPoint(none: the curve is flat)",
     ),
     "dispersion": (
