@@ -195,7 +195,8 @@ def _traced(torch: Any, env: Any, module: Any, convention: Convention) -> Callab
     """The module with JAX's operations, as a function of parameters and inputs."""
 
     def run(parameters: dict[str, jax.Array], values: dict[str, jax.Array]) -> jax.Array:
-        with _LOCK, env:
+        with _LOCK, env, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Explicitly requested dtype")  # torch's int64 without x64
             states, tensors = env.j2t_iso((parameters, values))
 
             def call(*args: Any, **kwargs: Any) -> Any:
