@@ -47,8 +47,10 @@ def _require_plain(name: str, shape: tuple[int, ...]) -> None:
     sides = [side for side in shape if side > 1]
     short = len(sides) == 2 and sides[1] < min(sides[0], _FEWEST)
     if short or len(sides) > 2:
+        subject = f"shape {shape}" if name == "shape" else f"{name} of shape {shape}"
         raise ValueError(
-            f"{name} of shape {shape} may be a lattice of {len(shape)} axes, or one of {len(shape) - 1} with "
+            f"{subject} may be a lattice of {len(shape)} axes, or one of {len(shape) - 1} with "
             f"{shape[-1]} channels: say channels={shape[-1]}, or channels=0 if all axes are the lattice's. "
-            "luminance(x), x[..., 0] and channel_drift(f, x) have one channel, on a lattice."
+            "luminance(x), x[..., 0] and channel_drift(f, x) have one channel, on a lattice. "
+            "For a batch of configurations use jax.vmap."
         )

@@ -11,6 +11,7 @@ from helpers import FLOAT, assert_close
 import softjax as sj
 from softjax.spectral import in_channels
 
+pytestmark = pytest.mark.float32
 SHAPE, CHANNELS = (5, 6), 3
 MIXING = jnp.asarray([[1.0, 0.5, 0.0], [-0.5, 2.0, 0.25], [0.0, 1.0, -1.0]], FLOAT)
 CHOICES = ["equal", 0, 2, "block"]
