@@ -12,6 +12,7 @@ from . import networks as networks
 from . import observables as observables
 from . import plotting as plotting
 from . import processes as processes
+from . import report as report
 from . import spectral as spectral
 from . import sweeps as sweeps
 from . import theory as theory

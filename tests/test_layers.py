@@ -26,6 +26,7 @@ LAYERS = [
     {"sweeps"},
     {"plotting"},
     {"experiments"},
+    {"report"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -128,7 +129,7 @@ def test_an_experiment_imports_no_other_one(name):
     assert experiments_among(modules_imported_in(f"experiments/{name}")) <= {name}
 
 
-@pytest.mark.parametrize("folder", ["sweeps", "experiments/_shared", "cli", "plotting"])
+@pytest.mark.parametrize("folder", ["sweeps", "experiments/_shared", "report", "cli", "plotting"])
 def test_what_serves_all_experiments_names_none(folder):
     assert experiments_among(modules_imported_in(folder)) == set()
 

@@ -12,12 +12,14 @@ import tyro
 from softjax.cli._command import Command
 from softjax.cli._convert import Convert, FetchWeights
 from softjax.cli._experiment import Experiment, Output
+from softjax.cli._report import Report
 from softjax.cli._sweep import Status, Sweep, from_file
 from softjax.cli._train import Train
 from softjax.experiments import names
 
 _TOOLS: dict[str, Any] = {
     "status": Status,
+    "report": Report,
     "train": Train,
     "convert": Convert,
     "fetch-weights": FetchWeights,
