@@ -11,7 +11,7 @@ pytestmark = pytest.mark.float32
 
 RNG = np.random.default_rng(0)
 effective_radius = jax.jit(
-    sj.effective_radius, static_argnums=0, static_argnames=("num_probes", "boundary", "batch_size")
+    sj.effective_radius, static_argnums=0, static_argnames=("num_probes", "boundary", "batch_size", "channels")
 )
 
 
