@@ -20,7 +20,13 @@ install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pytho
 	@$(call install,'.[test]')
 	@touch $@
 
-.PHONY: help demo test lint types bench clean
+# pip, not uv: pip takes a CPU build of torch where it was told of one.
+.venv/.torch: .venv/.test
+	@echo 'Adding torch, torchax and diffusers.'
+	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[torch]'
+	@touch $@
+
+.PHONY: help demo test lint types torch bench clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -40,6 +46,8 @@ lint: .venv/.test  ## ruff: rules and formatting
 
 types: .venv/.test  ## pyright
 	$(BIN)/pyright
+
+torch: .venv/.torch  ## torch, torchax and diffusers, without which the tests of softjax.interop are skipped
 
 bench: .venv/.test  ## the benchmarks, without run-time type checks
 	$(BIN)/pytest benchmarks --benchmark-only -o addopts=

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from softjax._checks import concrete, hashed, real, require, wider
+from softjax._repr import parameters, readable
 from softjax._types import Array
 
 Channels = Literal["first", "single", "same"]
@@ -89,6 +90,12 @@ class TorchNetwork(eqx.Module):
     is_traced: bool = eqx.field(static=True)
     """Whether JAX sees the operations. A black box can be evaluated, not differentiated."""
     run: Callable[..., Any] = eqx.field(static=True)
+
+    @readable
+    def __repr__(self) -> list[str]:
+        """In a line, such as TorchNetwork(1234 parameters, shape (8, 8))."""
+        what = parameters(self.parameters) if self.is_traced else "a black box"
+        return [what, f"shape {self.convention.shape}"]
 
     def __hash__(self) -> int:
         """Refuses, and says which jit to use, as a network holds arrays."""

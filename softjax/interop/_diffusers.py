@@ -13,6 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from softjax._checks import concrete, hashed, public, require
+from softjax._repr import readable
 from softjax._types import Array, Int
 from softjax.convert import CheckpointError
 from softjax.fields import NetworkField
@@ -56,6 +57,11 @@ class DiffusersModel(eqx.Module):
     """Number of class labels, or None for a model without classes."""
     description: str = eqx.field(static=True)
     """What was read, in words."""
+
+    @readable
+    def __repr__(self) -> list[str]:
+        """In a line: the field, the shape and the classes."""
+        return [repr(self.field), f"shape {self.shape}", f"{self.num_classes or 'no'} classes"]
 
     @property
     def process(self) -> AbstractProcess:
@@ -131,7 +137,7 @@ def load_diffusers(
     )
     edm = values.preconditioning
     called = network if edm is None else PreconditionedNetwork(network, *edm)
-    field = NetworkField(called, values.process, values.prediction, label)
+    field = NetworkField(called, values.process, values.prediction, label, 0 if channels == 1 else channels)
     text = f"UNet2DModel of {folder}: configurations of shape {full}, {classes or 'no'} classes; {values.text}."
     return DiffusersModel(field, full, channels, classes, text)
 

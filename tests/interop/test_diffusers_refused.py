@@ -44,7 +44,7 @@ def folder(good, tmp_path):
     return shutil.copytree(good, tmp_path / "copy")
 
 
-def refused(folder, message, error=ValueError, **arguments):
+def refused(folder, message, error: type[Exception] = ValueError, **arguments):
     with pytest.raises(error, match=f"(?s){message}") as caught:
         sj.interop.load_diffusers(folder, **arguments)
     assert len(str(caught.value)) < 1000

@@ -91,6 +91,7 @@ def close(actual, wanted, bound=CLOSE):
 
 def test_the_output_is_torchs_and_parameters_are_leaves(module, network):
     assert network.is_traced
+    assert repr(network) == "TorchNetwork(444 parameters, shape (6, 5, 2))"
     assert network.parameters.keys() == {*dict(module.named_parameters()), *dict(module.named_buffers()), "plain"}
     assert {leaf.dtype for leaf in jax.tree.leaves(network)} <= {jnp.dtype(FLOAT), jnp.asarray(0).dtype}
     for label in (0, 2):
