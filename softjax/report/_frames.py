@@ -122,10 +122,11 @@ def _spectrum(axis: Axes, dataset: xr.Dataset, measured: _Measured) -> None:
     median = dataset["magnitude"].median("trajectory").values
     highest = 0.0
     for frame, at in enumerate(measured.places):
-        for row, (modes, style) in enumerate(((median[at], "o--"), (measured.modes[at], "o-"))):
+        for row, (modes, width) in enumerate(((median[at], 6), (measured.modes[at], 1.6))):
             relative = modes / modes[-1]
-            color, label = (("0.55", "median of all"), (EQUILIBRIUM, "this trajectory"))[row]
-            (line,) = axis.plot(k, relative, style, color=color, markersize=4, label=label if frame == 0 else None)
+            color, label = (("0.75", "median of all"), (EQUILIBRIUM, "this trajectory"))[row]
+            label = label if frame == 0 else None
+            (line,) = axis.plot(k, relative, "o-", color=color, markersize=3 + width, linewidth=width, label=label)
             line.set_gid(f"frame-{frame}-spectrum-{row}")
             highest = max(highest, float(np.nanmax(relative, initial=0)))
     axis.set_ylim(0, 1.1 * min(max(highest, 1), 4))

@@ -101,13 +101,13 @@ def extremes(result: Result, rows: xr.Dataset) -> str:
     name = drawn_row(rows, None)
     values = rows["value"].sel(row=name).values.ravel()
     if not np.any(np.isfinite(values)):
-        return f"{name}: no cell has a value."
+        return f"No cell has a value of the {name}."
     unit = str(rows["units"].sel(row=name).item())
     low, high = int(np.nanargmin(values)), int(np.nanargmax(values))
     missing = int(np.sum(~np.isfinite(values)))
     none = f" {missing} of {values.size} cells have none." if missing else ""
     ends = [f"{values[at]:.4g} {unit}".rstrip() + f" at {in_words(result.cells[at])}" for at in (low, high)]
-    return f"{name}: from {ends[0]} to {ends[1]}.{none}"
+    return f"Over the cells, the {name} goes from {ends[0]} to {ends[1]}.{none}"
 
 
 def in_words(cell: dict[str, object]) -> str:

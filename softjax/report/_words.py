@@ -7,9 +7,10 @@ import json
 import shlex
 from dataclasses import fields, is_dataclass
 from textwrap import dedent
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import numpy as np
+import tyro
 import xarray as xr
 
 from softjax._version import __version__
@@ -48,11 +49,15 @@ def about(result: Result) -> str:
 
 def asked(result: Result) -> str:
     """What was asked for, in words."""
-    swept = {name for names in result.parameters.values() for name in names}
-    axes = [f"{p.name} = {p.value}" for p in parameters(result) if p.name in swept]
-    others = [_in_words(p) for p in parameters(result) if p.changed and p.name not in swept]
+    known = {parameter.name: parameter for parameter in parameters(result)}
+    axes = [
+        " with ".join(f"{name} = {known.pop(name).value}" for name in names) for names in result.parameters.values()
+    ]
+    others = [_in_words(parameter) for parameter in known.values() if parameter.changed]
     text = f"A sweep over {' and '.join(axes)}. " if axes else ""
-    rest = f"Not as by default: {'; '.join(others)}." if others else "All other parameters have their defaults."
+    rest = (
+        f"Different from the defaults: {'; '.join(others)}." if others else "All other parameters have their defaults."
+    )
     return text + (rest if axes or others else "All parameters have their defaults.")
 
 
@@ -65,13 +70,23 @@ def command(result: Result) -> str:
     """A command that computes the same."""
     swept = {name for names in result.parameters.values() for name in names}
     now, default = ({**flat(one), **view(one)} for one in (result.config, type(result.config)()))
-    options = [_option(name, value) for name, value in now.items() if value != default[name] and name not in swept]
+    positional = _positional(type(result.config))
+    given = {name: value for name, value in now.items() if value != default[name] and name not in swept}
+    bare = [shlex.quote(str(value)) for name, value in given.items() if name in positional]
+    options = [_option(name, value) for name, value in given.items() if name not in positional]
     axes = [
         "/".join(f"{name}={_values(result.dataset[name], ',')}" for name in names)
         for names in result.parameters.values()
     ]
     words = ["softjax", *(["sweep"] if axes else []), result.study.name]
-    return " ".join([*words, *(f"--axis {shlex.quote(axis)}" for axis in axes), *options])
+    return " ".join([*words, *bare, *(f"--axis {shlex.quote(axis)}" for axis in axes), *options])
+
+
+def _positional(kind: type) -> set[str]:
+    """Parameters that the command takes without their name."""
+    (marker,) = get_args(tyro.conf.Positional[str])[1:]
+    hints = get_type_hints(kind, include_extras=True)
+    return {name for name, hint in hints.items() if marker in get_args(hint)[1:]}
 
 
 def _option(name: str, value: Any) -> str:
