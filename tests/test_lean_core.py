@@ -65,7 +65,14 @@ def test_the_core_runs_where_only_its_requirements_are(lean):
     assert done.returncode == 0, done.stderr
 
 
-NEEDS = {"networks": "flax", "convert": "flax", "interop": "flax", "sweeps": "xarray", "plotting": "matplotlib"}
+NEEDS = {
+    "networks": "flax",
+    "convert": "flax",
+    "interop": "flax",
+    "sweeps": "xarray",
+    "plotting": "matplotlib",
+    "report": "xarray",
+}
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import xarray as xr
@@ -106,12 +106,13 @@ def _with_tuples(value: Any) -> Any:
 
 def _as_viewed(config: Any, folder: Path | None) -> Any:
     """With how the figure was drawn, which the results do not depend on, from config.json if that is there."""
-    wanted = [one.name for one in fields(config) if one.metadata.get("view")]
+    hints = get_type_hints(type(config))
+    wanted = {one.name: get_args(hints[one.name]) for one in fields(config) if one.metadata.get("view")}
     file = None if folder is None else folder / "config.json"
     if not wanted or file is None or not file.exists():
         return config
     try:
         known = json.loads(file.read_text())
-        return replace(config, **{name: known[name] for name in wanted if isinstance(known[name], str)})
+        return replace(config, **{name: known[name] for name, allowed in wanted.items() if known[name] in allowed})
     except (ValueError, KeyError, TypeError):
         return config

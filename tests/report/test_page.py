@@ -24,6 +24,7 @@ from softjax.sweeps import DamagedResult, load, run
 from softjax.sweeps._run import Filler
 from softjax.sweeps._store import FAILED
 
+pytestmark = pytest.mark.slow
 SMALL = PatchConfig(
     grid_size=16, patch_size=3, num_trajectories=2, time=TimeGrid(num_steps=20), probe=Probe(max_shell=4)
 )
@@ -203,6 +204,22 @@ def test_a_sweeps_table_is_read_where_it_is(swept, tmp_path):
         page(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("written", "quantity"),
+    [
+        ('{"quantity": "rayleigh"}', "rayleigh"),
+        ('{"quantity": "<script>"}', "magnitude"),
+        ('{"quantity": []}', "magnitude"),
+        ("[]", "magnitude"),
+        ("{", "magnitude"),
+    ],
+)
+def test_the_figure_is_drawn_as_it_was_asked_for(written, quantity, folder, tmp_path):
+    (tmp_path / "data.zarr").symlink_to(folder / "data.zarr")
+    (tmp_path / "config.json").write_text(written)
+    assert read(tmp_path).config.quantity == quantity
+
+
 def test_text_from_files_is_shown_not_executed(dataset):
     evil = "<script>alert(1)</script><img src=x onerror=alert(2)>"
     known = dict(dataset.attrs, device=evil, failed=[evil], config={**dataset.attrs["config"], f"{evil}_sha256": evil})
@@ -295,6 +312,5 @@ def test_in_a_browser_the_slider_moves_the_picture_and_nothing_is_asked_for(text
         assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
 
 
-@pytest.mark.slow
 def test_the_default_run_stays_below_five_megabytes():
     assert len(page(patch.run()).encode()) < 5e6
