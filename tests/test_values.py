@@ -87,6 +87,17 @@ STEP = {**TIME, "x": (R, STATE)}
 AMONG = {"channels": (C, 3), "channel": (O, "block")}
 CURVE = {"ts": (R, TS), "key": (K, KEY), "num_bootstrap": (C, 8), "confidence": (N, 0.9)}
 
+
+def probed_unit(**arguments):
+    """What `probe` hands to the engine: its own work, without that of the trajectories."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("softjax.experiments._shared.microscope.run", lambda sweep, *a, **k: sweep)
+        patched.setattr("softjax.experiments._shared.trajectories.bytes_of_one", lambda *a: 0)
+        sweep = sj.probe(**arguments)
+    (unit,) = sweep.units
+    return [unit.ts, unit.labels, jr.key_data(unit.paths), unit.modes.directions, jnp.asarray(sweep.members)]
+
+
 CASES: dict[str, Case] = {
     # processes
     "VP": case(lambda **k: sj.VP(**k).alpha(1.0), beta=(S, 2.0)),
@@ -306,6 +317,23 @@ CASES: dict[str, Case] = {
         num_matvecs=(C, 24),
         num_starts=(C, 1),
     ),
+    "probe": case(
+        probed_unit,
+        field=(P, LABELLED),
+        ts=(R, TS),
+        key=(K, KEY),
+        shape=(L, SHAPE),
+        num=(C, 3),
+        channels=(C, 0),
+        labels=(I, [2, 5]),
+        sampler=(O, "sde"),
+        length=(O, "sign"),
+        max_shell=(C, 2),
+        num_zone_times=(C, 1),
+        num_states=(C, 1),
+        num_modes=(C, 1),
+        solver=(O, "euler"),
+    ),
     # analysis
     "critical_point": case(
         lambda **k: sj.critical_point(**k).interval, lengths=(R, CURVES), window=("pair", (1.0, 5.0)), **CURVE
@@ -519,7 +547,8 @@ def test_every_argument_has_a_kind(name):
     for part in name.split("."):
         found = getattr(found, part)
     arguments = [p for p in inspect.signature(found).parameters if p not in ("self", "cls")]  # pyright: ignore[reportArgumentType]
-    left_out = {"observe", "classify", "x0", "shape", "churn"}  # functions, and what excludes another argument
+    left_out = {"observe", "classify", "progress", "path"}  # functions and folders
+    left_out |= {"x0", "shape", "churn"}  # what excludes another argument
     assert set(arguments) - set(CASES[name].arguments) <= left_out
 
 

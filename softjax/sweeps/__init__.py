@@ -9,6 +9,7 @@ from softjax.sweeps._axes import parse_axis as parse_axis
 from softjax.sweeps._cluster import local_cluster as local_cluster
 from softjax.sweeps._labels import cell as cell
 from softjax.sweeps._measured import measured as measured
+from softjax.sweeps._measured import variable as variable
 from softjax.sweeps._program import bytes_of_one as bytes_of_one
 from softjax.sweeps._program import memory_budget as memory_budget
 from softjax.sweeps._progress import reporting as reporting
@@ -21,3 +22,4 @@ from softjax.sweeps._store import DamagedResult as DamagedResult
 from softjax.sweeps._sweep import Explanation as Explanation
 from softjax.sweeps._sweep import Sweep as Sweep
 from softjax.sweeps._sweep import Unit as Unit
+from softjax.sweeps._sweep import fingerprint as fingerprint

@@ -27,7 +27,7 @@ class About:
 
 
 class Variable(eqx.Module):
-    """One array of a result, with its labels."""
+    """One array of a result, with its labels; a unit returns one where its dimensions differ from case to case."""
 
     name: str = eqx.field(static=True)
     value: Any
@@ -51,6 +51,17 @@ def measured(dims: tuple[str, ...] = (), units: str = "1", long_name: str = "", 
     return eqx.field(metadata={_METADATA: About(tuple(dims), units, long_name, allow_nan)})
 
 
+def variable(
+    name: str, value: Any, dims: tuple[str, ...], units: str = "1", long_name: str = "", *, allow_nan: bool = False
+) -> Variable:
+    """One array of a unit's result with labels that differ from case to case; elsewhere `measured` says them once.
+
+    * `name`: of the array in the dataset, wherever it stands in the result;
+    * `value`: the array; `dims`: names of its dimensions; the others as for `measured`.
+    """
+    return Variable(name, value, tuple(dims), About(tuple(dims), units, long_name, allow_nan))
+
+
 def variables(tree: Any) -> list[Variable]:
     """Every array of a unit's result under its own name: that of its field, key or place.
 
@@ -67,7 +78,9 @@ def variables(tree: Any) -> list[Variable]:
 def _walk(tree: Any, name: str, outer: About) -> Iterator[Variable]:
     if tree is None:
         return
-    if is_dataclass(tree):
+    if isinstance(tree, Variable):
+        yield Variable(tree.name, tree.value, outer.dims + tree.dims, tree.about)
+    elif is_dataclass(tree):
         for field in fields(tree):
             inner = field.metadata.get(_METADATA, About())
             merged = replace(inner, dims=outer.dims + inner.dims, allow_nan=outer.allow_nan or inner.allow_nan)

@@ -211,21 +211,8 @@ class Sweep:
             "members": self.members,
             "key": [str(jr.key_impl(self.key)), jr.key_data(self.key).tolist(), self._independent],
             "float_type": str(jnp.result_type(float)),
-            "unit": self._fingerprint() if self._identity is None else dict(self._identity),
+            "unit": fingerprint(*self.units) if self._identity is None else dict(self._identity),
         }
-
-    def _fingerprint(self) -> str:
-        """Of every number and name in the units; addresses in memory do not count."""
-        digest, seen = hashlib.sha256(), {}
-        for unit in self.units:
-            leaves, treedef = jax.tree.flatten(unit)
-            digest.update(re.sub(r" at 0x[0-9a-f]+", "", str(treedef)).encode())
-            for leaf in leaves:
-                if is_array(leaf) and id(leaf) not in seen:
-                    seen[id(leaf)] = hashlib.sha256(contents(leaf)).digest()
-                text = re.sub(r" at 0x[0-9a-f]+", "", repr(leaf)).encode()
-                digest.update(seen[id(leaf)] if is_array(leaf) else text)
-        return digest.hexdigest()
 
     def explain(self, pack: int | None = None) -> Explanation:
         """Cells, programs, packs, memory, and a rough estimate of the time; computes nothing.
@@ -252,6 +239,20 @@ class Sweep:
         """Of all units of a program."""
         width = self.width(program, block)
         return program.cells.size * self.members / width * operations(program.traced(width).jaxpr.jaxpr)
+
+
+def fingerprint(*trees: Any) -> str:
+    """A checksum of every number and name in some pytrees; addresses in memory do not count."""
+    digest, seen = hashlib.sha256(), {}
+    for tree in trees:
+        leaves, treedef = jax.tree.flatten(tree)
+        digest.update(re.sub(r" at 0x[0-9a-f]+", "", str(treedef)).encode())
+        for leaf in leaves:
+            if is_array(leaf) and id(leaf) not in seen:
+                seen[id(leaf)] = hashlib.sha256(contents(leaf)).digest()
+            text = re.sub(r" at 0x[0-9a-f]+", "", repr(leaf)).encode()
+            digest.update(seen[id(leaf)] if is_array(leaf) else text)
+    return digest.hexdigest()
 
 
 def _common(column: tuple[Variable, ...]) -> Template:

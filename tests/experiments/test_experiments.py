@@ -125,8 +125,8 @@ class Fragile(Unit):
 
     def __call__(self, member, key):
         result = self.whole(member, key)
-        end = jnp.where(member == self.broken, jnp.inf, result.final_state)
-        return eqx.tree_at(lambda result: result.final_state, result, end)
+        end = jnp.where(member == self.broken, jnp.inf, result.final_state.value)
+        return eqx.tree_at(lambda result: result.final_state.value, result, end)
 
 
 def test_one_trajectory_that_blows_up_is_named_and_the_others_are_kept(patch_data, tmp_path):

@@ -1,7 +1,7 @@
-"""Trajectories of a reverse SDE with what every figure shows, as units of the engine."""
+"""Trajectories from noise to data with what every figure shows, as units of the engine."""
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -10,18 +10,22 @@ import jax.random as jr
 import numpy as np
 import xarray as xr
 
+from softjax._checks import require
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.analysis import equilibrium_correlation_length
-from softjax.dynamics import Trajectory, simulate
-from softjax.experiments._shared.config import Ensemble, TimeGrid
-from softjax.fields import AbstractField
-from softjax.jacobian import ModeProbe, ModeResponse
-from softjax.observables import binarize, correlation_length, magnetisation
+from softjax.dynamics import Trajectory, heun, reverse_drift, simulate
+from softjax.experiments._shared.config import Ensemble, Probe, TimeGrid
+from softjax.fields import AbstractField, NetworkField
+from softjax.jacobian import ModeProbe, ModeResponse, mode_response
+from softjax.observables import binarize, correlation_length, luminance, magnetisation
 from softjax.processes import log_grid
 from softjax.spectral import FourierModes, fourier_modes
-from softjax.sweeps import Unit, measured
+from softjax.sweeps import Unit, bytes_of_one, measured, memory_budget, variable
 
 NUM_SNAPSHOTS = 8
+Sampler = Literal["sde", "flow", "heun"]
+LengthOf = Literal["sign", "first_moment", "second_moment", "exponential_fit"]
+"""What the pattern's length is measured of: the signs of a configuration, or its values by an estimator."""
 
 
 class Observed(eqx.Module):
@@ -43,28 +47,66 @@ class Measured(eqx.Module):
     """One trajectory: what was measured on its way, and its end."""
 
     path: Observed = measured(("time",), allow_nan=True)
-    final_state: Array = measured(("y", "x", "channel"), "data", "configuration at the end")
+    final_state: Any = measured()
 
 
 class Observer(eqx.Module):
-    """Lengths, mean and mode responses of a state of a reverse SDE."""
+    """Lengths, mean and mode responses of a state."""
 
     probe: ModeProbe
     pattern_probe: ModeProbe | None
     num_fit_shells: int = eqx.field(static=True)
+    length: LengthOf = eqx.field(static=True, default="sign")
+    directions_at_a_time: int | None = eqx.field(static=True, default=None)
 
-    def __call__(self, t: Array, x: Configuration) -> Observed:
-        """What is measured at one time."""
+    def __call__(self, t: Array, x: Configuration, label: Array | None = None) -> Observed:
+        """What is measured at one time, of the class `label` if there are classes."""
         along = None if self.pattern_probe is None else self.pattern_probe(t, x)
+        grey = brightness(x, self.probe.channels)
         return observation(
             self.probe.modes,
-            self.probe(t, x),
+            self._respond(t, x, label),
             self.num_fit_shells,
-            correlation_length=correlation_length(binarize(x)),
-            magnetisation=magnetisation(x),
+            correlation_length=length_of(grey, self.length),
+            magnetisation=magnetisation(grey),
             pattern_rayleigh=None if along is None else along.rayleigh[0],
             pattern_magnitude=None if along is None else along.magnitude[0],
         )
+
+    def _respond(self, t: Array, x: Configuration, label: Array | None) -> ModeResponse:
+        if label is None and self.directions_at_a_time is None:
+            return self.probe(t, x)
+        field = labelled_field(self.probe.field, label)
+        return mode_response(
+            lambda x: reverse_drift(field, t, x),
+            x,
+            self.probe.modes,
+            batch_size=self.directions_at_a_time,
+            channels=self.probe.channels,
+            channel=self.probe.channel,
+        )
+
+
+def brightness(x: Configuration, channels: int | None) -> Configuration:
+    """One number for each site: the luminance of three channels, the mean of any others."""
+    if not channels:
+        return x
+    return luminance(x) if channels == 3 else jnp.mean(x, axis=-1)
+
+
+def length_of(grey: Configuration, length: LengthOf) -> Array:
+    """The correlation length of a lattice: of its signs by the first moment, as the paper's, or of its values."""
+    if length == "sign":
+        return correlation_length(binarize(grey), channels=0)
+    return correlation_length(grey, length, channels=0)
+
+
+def labelled_field(field: AbstractField, label: Array | None) -> AbstractField:
+    """The field of a class, where there are classes."""
+    if label is None:
+        return field
+    assert isinstance(field, NetworkField)
+    return field.with_label(label)
 
 
 def observation(modes: FourierModes, response: ModeResponse, num_fit_shells: int, **others: Any) -> Observed:
@@ -82,38 +124,71 @@ def observation(modes: FourierModes, response: ModeResponse, num_fit_shells: int
 
 
 class ReverseTrajectory(Unit):
-    """A trajectory of the reverse SDE; member i starts from `jax.random.fold_in(paths, i)`."""
+    """A trajectory from noise to data; member i starts from `jax.random.fold_in(paths, i)`, and has class `labels[i]`.
 
-    field: AbstractField
-    ts: Times
+    `sampler` says what is followed: "sde", the reverse SDE; "flow", the probability flow; "heun", EDM's sampler, which
+    goes on to zero noise from the last time.
+    """
+
     observer: Observer
+    ts: Times
+    labels: Int[Array, " trajectories"] | None
     paths: PRNGKeyArray
     shape: tuple[int, ...] = eqx.field(static=True)
-    solver: str = eqx.field(static=True)
-    engine: str = eqx.field(static=True)
+    sampler: Sampler = eqx.field(static=True, default="sde")
+    solver: str = eqx.field(static=True, default="euler")
+    engine: str = eqx.field(static=True, default="diffrax")
 
     def __call__(self, member: Int[Array, ""], key: PRNGKeyArray) -> Measured:
         """The key is not used: a configuration's seed decides, in a sweep too."""
         del key
-        trajectory = self.trajectory(member, self.observer)
-        return Measured(trajectory.observed, trajectory.x)
+        label = None if self.labels is None else self.labels[member]
+        observe = self.observer if label is None else lambda t, x: self.observer(t, x, label)
+        trajectory = self.trajectory(member, observe)
+        end = variable("final_state", trajectory.x, self.dims, "data", "configuration at the end")
+        return Measured(trajectory.observed, end)
+
+    def field_of(self, member: Int[Array, ""]) -> AbstractField:
+        """The field of a member's class."""
+        return self.field if self.labels is None else labelled_field(self.field, self.labels[member])
 
     def trajectory(self, member: Int[Array, ""], observe: Any) -> Trajectory:
-        """One member, `observe` called at every time."""
+        """One member, `observe` called at every time; with "heun", at every positive noise level."""
+        field, key = self.field_of(member), jr.fold_in(self.paths, member)
+        if self.sampler == "heun":
+            return heun(field, jnp.append(self.ts, 0), key=key, shape=self.shape, observe=observe)
         return simulate(
-            self.field,
+            field,
             self.ts,
-            key=jr.fold_in(self.paths, member),
+            key=key,
             shape=self.shape,
             observe=observe,
+            kind=self.sampler,
             solver=self.solver,
             engine=self.engine,  # pyright: ignore[reportArgumentType]
         )
 
     @property
+    def field(self) -> AbstractField:
+        """The field that is followed and probed."""
+        return self.observer.probe.field
+
+    @property
     def modes(self) -> FourierModes:
         """The modes whose responses are measured."""
         return self.observer.probe.modes
+
+    @property
+    def channels(self) -> int:
+        """How many channels the last axis holds, 0 for none."""
+        return self.observer.probe.channels or 0
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of a configuration's dimensions."""
+        ndim = len(self.shape) - bool(self.channels)
+        lattice = ("z", "y", "x")[-ndim:] if ndim <= 3 else tuple(f"axis_{axis}" for axis in range(ndim))
+        return (*lattice, *(("channel",) if self.channels else ()))
 
 
 def reverse_trajectory(
@@ -124,14 +199,73 @@ def reverse_trajectory(
     modes = _modes(shape, config.probe.max_shell, config.probe.kind)
     along = None if pattern is None else ModeProbe(field, _single_mode(pattern))
     return ReverseTrajectory(
-        field=field,
-        ts=times(config.time),
         observer=Observer(ModeProbe(field, modes), along, config.probe.num_fit_shells),
+        ts=times(config.time),
+        labels=None,
         paths=key,
         shape=shape,
         solver=config.integration.solver,
         engine=config.integration.engine,
     )
+
+
+def fitted_trajectory(
+    field: AbstractField,
+    ts: Times,
+    *,
+    shape: tuple[int, ...],
+    channels: int,
+    labels: np.ndarray | None,
+    paths: PRNGKeyArray,
+    probe: Probe,
+    length: LengthOf,
+    sampler: Sampler,
+    solver: str = "euler",
+    engine: str = "diffrax",
+) -> ReverseTrajectory:
+    """A trajectory of any field, probed along as many directions at a time as the memory takes.
+
+    What they need is what the compiler says of one measurement; directions are halved until it fits. Raises
+    `ValueError` for Heun's sampler on another clock than EDM's.
+    """
+    name = type(field.process).__name__
+    require(
+        sampler != "heun" or field.process.has_edm_clock(), f"heun is the sampler of an EDM process, not of {name}."
+    )
+    lattice = shape[:-1] if channels else shape
+    modes = _modes(lattice, probe.max_shell, probe.kind, 0)
+    responses = ModeProbe(field, modes, channels)
+    classes = None if labels is None else jnp.asarray(labels)
+
+    def observer(directions_at_a_time: int | None) -> Observer:
+        return Observer(responses, None, probe.num_fit_shells, length, directions_at_a_time)
+
+    batch: int | None = None
+    while batch != 1 and bytes_of_one(_Measurement(observer(batch), ts, classes, shape), paths) > memory_budget():
+        batch = (batch or modes.shells.size) // 2
+    return ReverseTrajectory(
+        observer=observer(batch),
+        ts=ts,
+        labels=classes,
+        paths=paths,
+        shape=shape,
+        sampler=sampler,
+        solver=solver,
+        engine=engine,
+    )
+
+
+class _Measurement(Unit):
+    """What is measured of one state, for the memory that it takes."""
+
+    observer: Observer
+    ts: Times
+    labels: Int[Array, " trajectories"] | None
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    def __call__(self, member: Int[Array, ""], key: PRNGKeyArray) -> Observed:
+        x = jr.normal(jr.fold_in(key, member), self.shape, self.ts.dtype)
+        return self.observer(self.ts[0], x, None if self.labels is None else self.labels[member])
 
 
 _modes = lru_cache(maxsize=8)(fourier_modes)  # the cells of a sweep share them
@@ -173,9 +307,8 @@ def snapshots(config: Any, unit: Any) -> xr.Dataset:
     del config
     states, ts = np.asarray(_states_of_first(unit)), np.asarray(unit.ts)
     index = np.rint(np.linspace(0, ts.size - 1, NUM_SNAPSHOTS)).astype(int)
-    pixels = ("y", "x", "channel")[: states.ndim - 1]
     return xr.Dataset(
-        {"snapshot_state": (("snapshot", *pixels), states[index], {"long_name": "trajectory 0", "units": "data"})},
+        {"snapshot_state": (("snapshot", *unit.dims), states[index], {"long_name": "trajectory 0", "units": "data"})},
         coords={"snapshot_time": (("snapshot",), ts[index], {"units": "1"})},
     )
 

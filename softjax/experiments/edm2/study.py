@@ -5,22 +5,22 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from softjax.experiments._shared.flow import LOWEST_PEAK, FlowTrajectory, flow_trajectory
+from softjax.experiments._shared.flow import LOWEST_PEAK, flow_trajectory
 from softjax.experiments._shared.networks import checksum, edm_folder
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
-from softjax.experiments._shared.trajectories import labels, snapshots
+from softjax.experiments._shared.trajectories import ReverseTrajectory, labels, snapshots
 from softjax.experiments.edm2.config import Config
 
 
-def unit(config: Config) -> FlowTrajectory:
+def unit(config: Config) -> ReverseTrajectory:
     """A deterministic trajectory of the network."""
     return flow_trajectory(
         config.weights, config.num_trajectories, config.labels, config.seed, config.noise, config.probe
     )
 
 
-def known(config: Config, unit: FlowTrajectory) -> xr.Dataset:
+def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     """Noise levels (`time`) and modes, and the class of every trajectory, `label`."""
     about = labels(unit, weights_sha256=checksum(edm_folder(config.weights)), lowest_peak_time=LOWEST_PEAK)
     if unit.labels is None:

@@ -4,8 +4,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from softjax.experiments._shared.summary import equilibrium_peak, growth
-from softjax.experiments.fashion.equivariance import equivariance_panels
-from softjax.plotting import Quantity, overview
+from softjax.plotting import Quantity, equivariance_panels, overview
 
 
 def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> Figure:

@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 
 from softjax._checks import require
-from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax._types import Array
 from softjax.convert import load_module, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES, SPIN_THRESHOLD
-from softjax.dynamics import reverse_drift
 from softjax.experiments._shared.judge import Judge
 from softjax.experiments._shared.networks import (
     checksum,
@@ -32,17 +31,15 @@ from softjax.experiments._shared.summary import (
     softening_findings,
 )
 from softjax.experiments._shared.trajectories import ReverseTrajectory, labels, reverse_trajectory, snapshots
+from softjax.experiments._shared.zone import equivariance
 from softjax.experiments.fashion.config import Config
 from softjax.fields import AbstractField
-from softjax.jacobian import dispersion, effective_radius, mode_leakage
 from softjax.observables import binarize
-from softjax.spectral import FourierModes, fourier_modes
 
 LOWEST_PEAK = 0.1
 """Peaks are looked for above this time: below, the images are finished and the responses that of their pixels."""
 SURE = 0.8
 """Probability above which the classifier is taken to recognise a sample."""
-_NUM_PROBES = 16
 
 
 def unit(config: Config) -> ReverseTrajectory:
@@ -84,7 +81,14 @@ def derive(config: Config, unit: ReverseTrajectory, dataset: xr.Dataset) -> xr.D
     if not config.num_equivariance_times:
         return shown
     _, key_probes = jr.split(jr.key(config.seed))
-    return shown.merge(_equivariance(config, unit, key_probes))
+    measured = equivariance(
+        unit,
+        num_times=config.num_equivariance_times,
+        num_states=config.num_equivariance_states,
+        max_shell=config.probe.max_shell,
+        key=key_probes,
+    )
+    return shown.merge(measured)
 
 
 def summary(dataset: xr.Dataset) -> list[Row]:
@@ -132,44 +136,6 @@ def _class_rows(dataset: xr.Dataset) -> list[Row]:
         return []
     sure = float(np.mean(dataset["class_probability"].values > SURE))
     return [Row(f"samples with a class of probability > {SURE:g}", sure, "")]
-
-
-def _equivariance(config: Config, unit: ReverseTrajectory, key: PRNGKeyArray) -> xr.Dataset:
-    """Leakage, whole-zone growth rates and reach at a few times, evenly spaced in log t, of the first trajectories."""
-    index = np.unique(np.linspace(0, config.time.num_steps, config.num_equivariance_times).astype(int))
-    states = _states(unit, jnp.arange(config.num_equivariance_states))[:, index]
-    modes = fourier_modes(unit.shape, config.probe.max_shell)
-    measured = _probe_equivariance(unit.field, unit.ts[index], states, modes, key)
-    over = ("state", "equivariance_time")
-    leakage, rate, radius = map(np.asarray, measured)
-    return xr.Dataset(
-        {
-            "leakage": ((*over, "shell"), leakage, {"units": "1", "long_name": "response outside the Fourier pair"}),
-            "zone_rate": ((*over, "ky", "kx"), rate, {"units": "1", "long_name": "sigma^2 Re lambda(k), FFT order"}),
-            "effective_radius": (over, radius, {"units": "sites", "long_name": "reach of the denoiser's Jacobian"}),
-        },
-        coords={"equivariance_time": np.asarray(unit.ts)[index]},
-    )
-
-
-@eqx.filter_jit
-def _states(unit: ReverseTrajectory, members: Array) -> Array:
-    return jax.vmap(lambda member: unit.trajectory(member, lambda t, x: x).observed)(members)
-
-
-@eqx.filter_jit
-def _probe_equivariance(
-    field: AbstractField, ts: Times, states: Array, modes: FourierModes, key: PRNGKeyArray
-) -> tuple[Array, Array, Array]:
-    def probe(t: Array, x: Configuration) -> tuple[Array, Array, Array]:
-        def drift(x: Configuration) -> Configuration:
-            return reverse_drift(field, t, x)
-
-        rate, _ = dispersion(drift, x, key=key, num_probes=_NUM_PROBES)
-        radius, _ = effective_radius(lambda x: field.denoise(t, x), x, key=key, num_probes=_NUM_PROBES)
-        return mode_leakage(drift, x, modes).leakage, field.process.sigma(t) ** 2 * rate.real, radius
-
-    return jax.vmap(lambda xs: jax.lax.map(lambda tx: probe(*tx), (ts, xs)))(states)
 
 
 STUDY = Study(

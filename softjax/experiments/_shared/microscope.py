@@ -1,0 +1,188 @@
+"""The soft-mode microscope: what one looks at in any field, along its trajectories and over the whole zone."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import jax.random as jr
+import numpy as np
+import xarray as xr
+
+from softjax._checks import lattice_of, public, require, require_decreasing
+from softjax._types import Array, Int, PRNGKeyArray, Times
+from softjax.experiments._shared.config import Probe
+from softjax.experiments._shared.summary import equilibrium_peak
+from softjax.experiments._shared.trajectories import (
+    LengthOf,
+    ReverseTrajectory,
+    Sampler,
+    fitted_trajectory,
+    labels,
+    snapshots,
+)
+from softjax.experiments._shared.zone import equivariance, soft_modes
+from softjax.fields import AbstractField, channels_of
+from softjax.processes import AbstractProcess
+from softjax.sweeps import Sweep, run
+
+LOWEST_LEVEL = 0.3
+"""Peaks are looked for above this noise-to-signal ratio: below, the response is that of the finished pixels."""
+_MOST_SHELLS, _FIT_SHELLS = 6, 3
+
+
+def suggested_sampler(field: AbstractField) -> Sampler:
+    """Heun's on EDM's clock, the probability flow for a network of velocities of a flow, else the reverse SDE."""
+    if field.process.has_edm_clock():
+        return "heun"
+    return "flow" if getattr(field, "prediction", "") == "flow" else "sde"
+
+
+def lowest_peak_time(process: AbstractProcess) -> float:
+    """The time below which no peak is looked for."""
+    return 0.1 if process.has_edm_clock() else float(process.from_noise_to_signal(LOWEST_LEVEL))
+
+
+def described(unit: ReverseTrajectory, lowest: float, **attributes: Any) -> xr.Dataset:
+    """What is known of a trajectory beforehand: times, modes, classes, and the responses that noise alone would have.
+
+    `free_response` is |a - w / sigma^2|, the rate of a field whose denoiser does not depend on the state.
+    """
+    process, ts = unit.field.process, unit.ts
+    level = jax.vmap(process.sigma)(ts)
+    free = jnp.abs(jax.vmap(process.damping)(ts) - jax.vmap(process.drift_weight)(ts) / level**2)
+    clock = "sigma" if process.has_edm_clock() else "t"
+    about = labels(unit, lowest_peak_time=lowest, clock=clock, channels=unit.channels, **attributes)
+    about = about.assign(
+        free_response=(("time",), np.asarray(free), {"units": "1/t", "long_name": "response of noise alone"}),
+        noise_scale=(("time",), np.asarray(level), {"units": "data", "long_name": "noise scale"}),
+    )
+    if unit.labels is None:
+        return about
+    return about.assign_coords(label=(("trajectory",), np.asarray(unit.labels), {"units": "1"}))
+
+
+def looked_at(
+    unit: ReverseTrajectory,
+    dataset: xr.Dataset,
+    *,
+    num_zone_times: int,
+    num_states: int,
+    num_modes: int,
+    max_shell: int,
+    key: PRNGKeyArray,
+) -> xr.Dataset:
+    """The zone along the first trajectories, and their softest modes where the equilibrium length peaks.
+
+    Without a peak these are taken where the length is largest. A number of 0 leaves its part out.
+    """
+    key_zone, key_modes = jr.split(key)
+    found = xr.Dataset()
+    if num_zone_times:
+        sizes = {"num_times": num_zone_times, "num_states": num_states, "max_shell": max_shell}
+        found = equivariance(unit, **sizes, key=key_zone)
+    if num_modes:
+        at = _softest(unit, dataset)
+        modes = soft_modes(unit, at=at, num_states=num_states, num=num_modes, key=key_modes)
+        found = found.merge(modes).assign_attrs(modes.attrs)
+    return found
+
+
+def _softest(unit: ReverseTrajectory, dataset: xr.Dataset) -> int:
+    """Which time of the grid."""
+    peak = float(equilibrium_peak(dataset).location)
+    if np.isfinite(peak):
+        return int(np.argmin(np.abs(np.log(np.asarray(unit.ts) / peak))))
+    return int(np.argmax(np.median(dataset["equilibrium_length"].values, axis=0)))
+
+
+def _in_turn(labels: Int[Array, " labels"], num: int) -> np.ndarray:
+    """The class of every trajectory."""
+    known = np.asarray(labels)
+    require(known.ndim == 1 and known.size > 0, f"labels must be a list of classes, got {known.tolist()}.")
+    require(bool(np.all(known >= 0)), f"labels must not be negative, got {known.tolist()}.")
+    return np.resize(known, num)
+
+
+@public
+def probe(
+    field: AbstractField,
+    ts: Times,
+    *,
+    key: PRNGKeyArray,
+    shape: Sequence[int],
+    num: int = 8,
+    channels: int | None = None,
+    labels: Int[Array, " labels"] | None = None,
+    sampler: Literal["auto", "sde", "flow", "heun"] = "auto",
+    length: LengthOf = "second_moment",
+    max_shell: int | None = None,
+    num_zone_times: int = 6,
+    num_states: int = 2,
+    num_modes: int = 4,
+    solver: Literal["euler", "sea", "shark"] = "euler",
+    path: Path | str | None = None,
+    progress: Callable[[int, int], None] | bool | None = None,
+) -> xr.Dataset:
+    r"""Looks at a field: its trajectories, where their low modes soften, how local and equivariant it is.
+
+    * `field`: any field, with a network or without;
+    * `ts`: (times,), decreasing and positive, in the units of its process;
+    * `key`: trajectory i starts from a key of its own, whatever `num`;
+    * `shape`: of one configuration, (*lattice), or (*lattice, channels) with the channels said;
+    * `num`: trajectories;
+    * `channels`: how many the last axis holds, 0 or None for none; by default what the field says;
+    * `labels`: classes of a conditional network, taken in turn;
+    * `sampler`: "sde", "flow" or "heun"; "auto" takes Heun's for EDM's clock, the flow for networks of velocities, else
+      the reverse SDE;
+    * `length`: what the correlation length is measured of, "sign" (of the signs) or an estimator of
+      `correlation_length` on the luminance;
+    * `max_shell`: the last Fourier shell that is probed; 6, or what the lattice has;
+    * `num_zone_times`, `num_states`: where the whole zone is measured, how many times and trajectories; 0 for none;
+    * `num_modes`: leading modes at the peak; 0 for none;
+    * `solver`: of "sde" and "flow", as for `simulate`;
+    * `path`: folder of the results, resumed if it exists; in memory if None;
+    * `progress`: True for a bar, or a function of the finished trajectories and of all.
+
+    Returns a Dataset over trajectory, time and shell: `correlation_length`, `equilibrium_length` with its error,
+    `magnitude` and `rayleigh` of every shell and direction, `final_state`; `leakage`, `zone_rate` and
+    `effective_radius` over state and equivariance_time; `leading_rate`, `leading_mode` and `leading_content` where the
+    equilibrium length peaks; `snapshot_state`. Units and descriptions are in their attributes.
+
+    Raises `ValueError` for what does not fit the field, and as `softjax.sweeps.run`.
+    """
+    require_decreasing("ts", ts)
+    known = channels_of(field, channels)
+    lattice = lattice_of("shape", shape, known)
+    shells = min(_MOST_SHELLS, min((side for side in lattice if side > 1), default=1) // 2)
+    shells = shells if max_shell is None else max_shell
+    require(shells >= 2, f"a probe needs two shells at least for the fit of xi_eq, the lattice {lattice} has {shells}.")
+    paths, rest = jr.split(key)
+    unit = fitted_trajectory(
+        field,
+        ts,
+        shape=tuple(shape),
+        channels=known or 0,
+        labels=None if labels is None else _in_turn(labels, num),
+        paths=paths,
+        probe=Probe(max_shell=shells, num_fit_shells=min(_FIT_SHELLS, shells)),
+        length=length,
+        sampler=suggested_sampler(field) if sampler == "auto" else sampler,
+        solver=solver,
+    )
+    sizes = {"num_zone_times": num_zone_times, "num_states": min(num_states, num), "num_modes": num_modes}
+    lowest = lowest_peak_time(field.process)
+    sweep = Sweep(
+        lambda: unit,
+        key=key,
+        members=num,
+        dim="trajectory",
+        known=lambda unit: described(unit, lowest).merge(snapshots(None, unit)),
+    )
+    return run(
+        sweep,
+        path,
+        progress=progress,
+        derive=lambda dataset: looked_at(unit, dataset, **sizes, max_shell=shells, key=rest),
+    )
