@@ -17,8 +17,11 @@ def equivariance_panels(figure: SubFigure, dataset: xr.Dataset) -> None:
     A zone of one axis is a curve; of three axes the plane of the last two is shown.
     """
     figure.suptitle("how equivariant and how local the network is", fontsize=10)
-    axes = figure.subplots(1, 2 + _NUM_ZONES, width_ratios=[1.5, 1.5] + [1] * _NUM_ZONES)
     ts = dataset["equivariance_time"].values
+    shown = (
+        np.arange(ts.size) if ts.size <= _NUM_ZONES else np.linspace(0, ts.size - 1, _NUM_ZONES + 2).astype(int)[1:-1]
+    )
+    axes = figure.subplots(1, 2 + shown.size, width_ratios=[1.5, 1.5] + [1] * shown.size)
     leakage = dataset["leakage"].median("state").values
     for shell, color in shell_colors(leakage.shape[1]):
         axes[0].plot(ts, leakage[:, shell], color=color, marker=".", label=f"n = {shell}")
@@ -31,28 +34,33 @@ def equivariance_panels(figure: SubFigure, dataset: xr.Dataset) -> None:
     for axis in axes[:2]:
         axis.set_xscale("log")
         axis.set_xlim(ts.max(), ts.min())
-        axis.set_xlabel("noise level sigma" if dataset.attrs.get("clock") == "sigma" else "diffusion time t")
-    _zones(figure, axes[2:], dataset)
+        axis.set_xlabel(r"noise level $\sigma$" if dataset.attrs.get("clock") == "sigma" else "diffusion time t")
+    _zones(figure, axes[2:], dataset, shown)
 
 
-def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset) -> None:
-    """Growth rates, mean over the states, in units of the relaxation rate of free noise, at three times."""
+def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset, shown: np.ndarray) -> None:
+    """Growth rates at some times, mean over the states, times sigma^2 or, where it is known, over those of noise."""
     ts, clock = dataset["equivariance_time"].values, dataset.attrs.get("clock", "t").replace("sigma", r"$\sigma$")
-    rates = dataset["zone_rate"].mean("state").values
-    around = np.linspace(0, len(ts) - 1, _NUM_ZONES + 2).astype(int)[1:-1]
+    rates, name = dataset["zone_rate"].mean("state"), r"$\sigma^2$ Re $\lambda(k)$"
+    if "free_response" in dataset:
+        noise = (dataset["noise_scale"] ** 2 * dataset["free_response"]).sel(time=ts, method="nearest").values
+        rates, name = rates / xr.DataArray(noise, dims="equivariance_time"), r"Re $\lambda(k)$ / of noise"
+    rates = rates.transpose("equivariance_time", ...).values
     scale = Normalize(-1, 1)
-    for axis, index in zip(axes, around, strict=True):
+    for axis, index in zip(axes, shown, strict=True):
         zone = np.fft.fftshift(rates[index])
-        axis.set_title(rf"$\sigma^2$ Re $\lambda(k)$ at {clock} = {ts[index]:.2g}")
+        axis.set_title(f"{clock} = {ts[index]:.2g}")
         axis.set_xlabel(r"$k_x$  (rad/site)")
         axis.set(xticks=[-np.pi, 0, np.pi], xticklabels=[r"$-\pi$", "0", r"$\pi$"])
         if zone.ndim == 1:
             axis.plot(2 * np.pi * np.fft.fftshift(np.fft.fftfreq(zone.size)), zone, color="black")
+            axis.set_ylabel(name if axis is axes[0] else "")
             continue
         plane = zone[tuple(side // 2 for side in zone.shape[:-2])]  # k = 0 along the others
         axis.imshow(plane, cmap="RdBu_r", norm=scale, extent=(-np.pi, np.pi, np.pi, -np.pi), interpolation="nearest")
         axis.set(yticks=[-np.pi, 0, np.pi], yticklabels=[r"$-\pi$", "0", r"$\pi$"] if axis is axes[0] else [])
         axis.grid(False)
     if rates.ndim > 2:
-        figure.colorbar(ScalarMappable(scale, "RdBu_r"), ax=list(axes), shrink=0.75, location="right")
+        bar = figure.colorbar(ScalarMappable(scale, "RdBu_r"), ax=list(axes), shrink=0.75, location="right")
+        bar.set_label(name)
         axes[0].set_ylabel(r"$k_y$  (rad/site)")

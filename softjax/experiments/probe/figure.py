@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.experiments.probe.study import softness
+from softjax.experiments.probe.study import leading_rates, softness
 from softjax.plotting import EQUILIBRIUM, STYLE, equivariance_panels, image, mark_peak, shell_colors
 
 _SHOWN = 10
@@ -100,14 +100,14 @@ def _curves(figure: SubFigure, dataset: xr.Dataset) -> None:
 
 def _modes(figure: SubFigure, dataset: xr.Dataset) -> None:
     """The leading modes of the first trajectory, and the power of all in the Fourier shells."""
-    time, rates = dataset.attrs["leading_time"], dataset["leading_rate"].values[0]
-    figure.suptitle(f"leading modes of the drift's Jacobian at {_clock(dataset)} = {time:.3g}", fontsize=10)
+    time, rates = dataset.attrs["leading_time"], leading_rates(dataset).values[0]
+    title = f"leading modes of the drift's Jacobian at {_clock(dataset)} = {time:.3g}  (-1: noise, 0: marginal)"
+    figure.suptitle(title, fontsize=10)
     modes, count = dataset["leading_mode"].values[0], min(len(rates), 6)
     axes = figure.subplots(1, count + 1, width_ratios=[1] * count + [2])
-    scale = float(dataset["noise_scale"].sel(time=time, method="nearest")) ** 2
     for axis, mode, rate in zip(axes[:-1], modes, rates, strict=False):
         _picture(axis, mode / np.abs(mode).max(), bool(dataset.attrs["channels"]))
-        axis.set_title(rf"$\sigma^2\lambda$ = {scale * rate:.2g}", fontsize=9)
+        axis.set_title(rf"$\lambda$ / of noise = {rate:.2g}", fontsize=9)
     content = dataset["leading_content"].mean("state").values
     for rank, row in enumerate(content[:count]):
         axes[-1].plot(row, marker=".", color=mpl.colormaps["viridis"](rank / max(count, 2)), label=f"mode {rank}")

@@ -111,8 +111,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         rows.append(Row("leakage of shell 1", float(there["leakage"].sel(shell=1).mean()), "1"))
         rows.append(Row("reach of the denoiser", float(there["effective_radius"].mean()), "sites"))
     if "leading_rate" in dataset:
-        level = _level(dataset)
-        rows.append(Row("leading rate, sigma^2 lambda", level**2 * float(dataset["leading_rate"][:, 0].mean()), "1"))
+        rows.append(Row("leading rate, -1 for noise", float(leading_rates(dataset)[:, 0].mean()), "1"))
         low = dataset["leading_content"][:, 0].isel(wave_shell=slice(0, 3)).sum("wave_shell")
         rows.append(Row("power of that mode in shells 0 to 2", float(low.mean()), "1"))
     return rows + cost_rows(dataset)
@@ -130,10 +129,9 @@ def _at_zone(dataset: xr.Dataset, at: int) -> xr.Dataset:
     return dataset.isel(equivariance_time=int(np.argmin(np.abs(np.log(times / time)))))
 
 
-def _level(dataset: xr.Dataset) -> float:
-    """The noise scale where the leading modes were sought."""
-    index = int(np.argmin(np.abs(dataset["time"].values - dataset.attrs["leading_time"])))
-    return float(dataset["noise_scale"].values[index])
+def leading_rates(dataset: xr.Dataset) -> xr.DataArray:
+    """Growth rates of the leading modes in units of the rate at which noise relaxes: -1 for noise, 0 for marginal."""
+    return dataset["leading_rate"] / dataset["free_response"].sel(time=dataset.attrs["leading_time"], method="nearest")
 
 
 def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
