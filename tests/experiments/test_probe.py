@@ -28,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 TINY = Probe(max_shell=2, num_fit_shells=2)
 SMALL = ProbeConfig(num_trajectories=2, num_steps=5, num_zone_times=2, num_states=1, num_modes=2, probe=TINY)
+SMALL_OPTIONS = ["--num-trajectories", "2", "--num-steps", "4", "--probe.max-shell", "2", "--probe.num-fit-shells", "2"]
+SMALL_OPTIONS += ["--num-zone-times", "2", "--num-states", "1", "--num-modes", "1"]
 SHARED = ("correlation_length", "magnetisation", "rayleigh", "magnitude", "equilibrium_length", "final_state")
 
 
@@ -179,14 +181,38 @@ def models(tmp_path, monkeypatch):
     ],
 )
 def test_models_of_any_framework_are_probed_by_one_command(models, name, sampler, capsys):
-    small = ["--num-trajectories", "2", "--num-steps", "4", "--probe.max-shell", "2", "--probe.num-fit-shells", "2"]
-    small += ["--num-zone-times", "2", "--num-states", "1", "--num-modes", "1", "--shape", "8", "8", "--out", name]
-    cli.main(["probe", f"my_models:{name}", *small])
+    cli.main(["probe", f"my_models:{name}", *SMALL_OPTIONS, "--shape", "8", "8", "--out", name])
     assert "of those of noise alone" in capsys.readouterr().out
     data = load_results(models / name)
     assert data.attrs["sampler"] == sampler
     assert data["final_state"].shape == (2, 8, 8)
     assert (models / name / "probe.png").exists()
+
+
+@needs_torch
+def test_a_folder_of_diffusers_is_probed_by_one_command(tmp_path, monkeypatch, capsys):
+    diffusers = pytest.importorskip("diffusers")
+    network = diffusers.UNet2DModel(
+        sample_size=8,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=1,
+        block_out_channels=(8, 8),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=4,
+        num_class_embeds=2,
+    )
+    network.save_pretrained(tmp_path / "model" / "unet")
+    diffusers.DDPMScheduler().save_pretrained(tmp_path / "model" / "scheduler")
+    monkeypatch.chdir(tmp_path)
+    cli.main(["probe", "model", *SMALL_OPTIONS, "--num-zone-times", "0", "--num-modes", "0", "--out", "out"])
+    assert "of those of noise alone" in capsys.readouterr().out
+    data = load_results(tmp_path / "out")
+    np.testing.assert_array_equal(data["label"], [0, 1])
+    assert data["final_state"].shape == (2, 8, 8, 3)
+    assert data.attrs["sampler"] == "sde"
+    assert 0 < float(data["time"][-1]) < float(data["time"][0]) <= 999
 
 
 def test_edited_source_is_another_target(models):
