@@ -41,6 +41,7 @@ from .dynamics import simulate_ensemble as simulate_ensemble
 from .experiments._shared.microscope import probe as probe
 from .fields import AbstractEvidenceField as AbstractEvidenceField
 from .fields import AbstractField as AbstractField
+from .fields import CovarianceField as CovarianceField
 from .fields import EmpiricalField as EmpiricalField
 from .fields import GaussianField as GaussianField
 from .fields import GuidedField as GuidedField

@@ -41,6 +41,10 @@ CASES = {
         lambda: sj.GaussianField(jnp.ones((8, 6)), VP),
         "GaussianField(8 x 6 sites, mean=0, VP(beta=1))",
     ),
+    "covariance": (
+        lambda: sj.CovarianceField.from_samples(IMAGES, VP),
+        "CovarianceField(2 components of 8 x 6, VP(beta=1))",
+    ),
     "local": (
         lambda: sj.LocalField(IMAGES, 3, VP),
         "LocalField(patches of 3 x 3, 8 x 6 sites, boundary='periodic', VP(beta=1))",

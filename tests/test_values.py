@@ -41,6 +41,8 @@ TABLED = sj.DiscreteVP(TABLE)
 DICTIONARY = sj.PatchDictionary.two_pattern(3)
 PATCH, EMPIRICAL = sj.PatchField(DICTIONARY, VP), sj.EmpiricalField(IMAGES, VP)
 GAUSSIAN = sj.GaussianField(SPECTRUM, VP)
+COVARIANCE = sj.CovarianceField.from_samples(IMAGES, VP)
+CLASSES = sj.CovarianceField.from_samples(IMAGES, VP, labels=[0, 0, 0])
 LOCAL, MIXTURE = sj.LocalField(IMAGES, 3, VP), sj.MixtureField(IMAGES, VP)
 GUIDED = sj.GuidedField(EMPIRICAL, GAUSSIAN, 2.0)
 RESCALED = sj.RescaledField(GAUSSIAN, EDM)
@@ -165,6 +167,40 @@ CASES: dict[str, Case] = {
     "GaussianField": case(
         lambda **k: sj.GaussianField(**k).denoise(1.0, STATE), spectrum=(R, SPECTRUM), process=(P, VP), mean=(S, 1.0)
     ),
+    "GaussianField.from_samples": case(
+        lambda **k: sj.GaussianField.from_samples(**k).spectrum, samples=(R, IMAGES), process=(P, VP), mean=(S, 1.0)
+    ),
+    "GaussianField.principal_shares": case(GAUSSIAN.principal_shares, directions=(R, IMAGES)),
+    "CovarianceField": case(
+        lambda **k: sj.CovarianceField(**k).denoise(1.0, STATE),
+        vectors=(R, np.eye(24).reshape(2, 12, *SHAPE)),
+        variances=(R, np.arange(24.0).reshape(2, 12)),
+        process=(P, VP),
+        mean=(R, STATE),
+        residual_variance=(S, 2.0),
+        label=(C, 1),
+        channels=(C, 6),
+    ),
+    "CovarianceField.from_covariance": case(
+        lambda **k: sj.CovarianceField.from_covariance(**k).denoise(1.0, STATE),
+        covariance=(R, np.diag(np.arange(24.0)).reshape(*SHAPE, *SHAPE)),
+        process=(P, VP),
+        mean=(R, STATE),
+        rank=(C, 5),
+        channels=(C, 0),
+    ),
+    "CovarianceField.from_samples": case(
+        lambda **k: sj.CovarianceField.from_samples(**k).with_label(0).denoise(1.0, STATE),
+        samples=(R, IMAGES),
+        process=(P, VP),
+        mean=(S, 1.0),
+        rank=(C, 1),
+        shrinkage=(N, 0.25),
+        labels=(I, [0, 0, 0]),
+        channels=(C, 6),
+    ),
+    "CovarianceField.with_label": case(lambda **k: CLASSES.with_label(**k).denoise(1.0, STATE), label=(I, 0)),
+    "CovarianceField.principal_shares": case(COVARIANCE.principal_shares, directions=(R, IMAGES)),
     "MixtureField": case(
         lambda **k: sj.MixtureField(**k).denoise(1.0, STATE),
         means=(R, IMAGES),
@@ -375,7 +411,7 @@ for process in (VP, EDM, FLOW, TABLED):
         process.from_noise_to_signal, ratio=("extended", 1.0)
     )
     CASES[f"{type(process).__name__}.from_log_snr"] = case(process.from_log_snr, log_snr=("extended", 1.0))
-for field in (PATCH, EMPIRICAL, GAUSSIAN, LOCAL, MIXTURE, GUIDED, RESCALED, NETWORK):
+for field in (PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, MIXTURE, GUIDED, RESCALED, NETWORK):
     for method in ("denoise", "score"):
         CASES[f"{type(field).__name__}.{method}"] = case(getattr(field, method), **STEP)
 for field in (PATCH, EMPIRICAL):
@@ -578,7 +614,9 @@ def test_a_users_field_takes_values_as_users_have_them():
         field.denoise(2, np.full(SHAPE, np.inf))
 
 
-@pytest.mark.parametrize("field", [PATCH, EMPIRICAL, GAUSSIAN, LOCAL, MIXTURE, NETWORK], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize(
+    "field", [PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, MIXTURE, NETWORK], ids=lambda f: type(f).__name__
+)
 def test_a_state_and_a_field_are_computed_in_the_wider_precision(field):
     single = jnp.asarray(STATE, jnp.float32)
     precisions = {leaf.dtype for leaf in jax.tree.leaves(field) if eqx.is_inexact_array(leaf) and not leaf.weak_type}

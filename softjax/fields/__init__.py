@@ -3,8 +3,10 @@
 from softjax.fields._base import AbstractEvidenceField as AbstractEvidenceField
 from softjax.fields._base import AbstractField as AbstractField
 from softjax.fields._base import channels_of as channels_of
+from softjax.fields._covariance import CovarianceField as CovarianceField
 from softjax.fields._dictionary import PatchDictionary as PatchDictionary
 from softjax.fields._empirical import EmpiricalField as EmpiricalField
+from softjax.fields._gaussian import AbstractGaussianField as AbstractGaussianField
 from softjax.fields._gaussian import GaussianField as GaussianField
 from softjax.fields._guided import GuidedField as GuidedField
 from softjax.fields._guided import Pulse as Pulse

@@ -4,6 +4,7 @@ from softjax.theory._closures import mean_slope as mean_slope
 from softjax.theory._critical import critical_noise_variance as critical_noise_variance
 from softjax.theory._critical import critical_time as critical_time
 from softjax.theory._critical import dictionary_critical_time as dictionary_critical_time
+from softjax.theory._gaussian import gaussian_responses as gaussian_responses
 from softjax.theory._hartree import Hartree as Hartree
 from softjax.theory._hartree import hartree as hartree
 from softjax.theory._landau import LandauModel as LandauModel

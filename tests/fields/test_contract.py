@@ -56,6 +56,19 @@ def gaussian(process, dtype):
     return sj.GaussianField(free_field_spectrum(SHAPE, 0.3, 1.0).astype(dtype), process, mean=0.4)
 
 
+def samples(count, dtype):
+    """Known inside jit too, unlike JAX arrays that are made there."""
+    return np.random.default_rng(2).normal(size=(count, *SHAPE)).astype(dtype)
+
+
+def covariance(process, dtype):
+    return sj.CovarianceField.from_samples(samples(40, dtype), process)
+
+
+def low_rank(process, dtype):
+    return sj.CovarianceField.from_samples(samples(7, dtype), process, rank=3)
+
+
 def local(process, dtype):
     return sj.LocalField(random(2, (3, *SHAPE), dtype), 3, process, "zeros", chunk=40)
 
@@ -82,7 +95,7 @@ def denoised(network, process, t, x):
 
 
 EVIDENCE_FIELDS = [patch, uneven_patch, empirical, streamed, two_patterns]
-FIELDS = [*EVIDENCE_FIELDS, gaussian, local, network, guided, rescaled]
+FIELDS = [*EVIDENCE_FIELDS, gaussian, covariance, low_rank, local, network, guided, rescaled]
 CONTRACT = pytest.mark.parametrize("make", FIELDS, ids=lambda make: make.__name__)
 
 
