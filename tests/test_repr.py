@@ -14,10 +14,16 @@ KEY, VP = jr.key(0), sj.VP()
 IMAGES = np.random.default_rng(0).normal(size=(3, 8, 6))
 TS = sj.log_grid(4.0, 0.5, 12)
 PEAK = jnp.asarray(1 + np.exp(-((np.log(np.asarray(TS)) - 0.3) ** 2)) + np.zeros((3, 1)), FLOAT)
+WAVENUMBERS = jnp.arange(4, dtype=FLOAT)
 MODES = sj.fourier_modes((8, 6), 3)
 PATCH = sj.PatchField(sj.PatchDictionary.two_pattern(3), VP)
 STATE = jnp.ones((8, 6), FLOAT)
 FLOATS = f"f{8 * jnp.dtype(FLOAT).itemsize}"
+
+
+def responses(lengths):
+    """Magnitudes whose equilibrium lengths are these."""
+    return 1 + lengths[..., None] ** 2 * WAVENUMBERS**2
 
 
 def drift(x):
@@ -91,6 +97,14 @@ CASES = {
     "length": (
         lambda: sj.equilibrium_correlation_length(jnp.arange(4.0), 1 + 4 * jnp.arange(4.0) ** 2),
         "EquilibriumLength(2 ± 0 sites)",
+    ),
+    "excess": (
+        lambda: sj.excess(TS, responses(PEAK), responses(PEAK)[0], WAVENUMBERS, key=KEY, num_bootstrap=8),
+        "Excess(peak at 1.351, the null's at 1.351, shift 0 [0, 0], explained by the null)",
+    ),
+    "no excess": (
+        lambda: sj.excess(TS, responses(PEAK), 1 + 0 * responses(PEAK)[0], WAVENUMBERS, key=KEY, num_bootstrap=8),
+        "Excess(no shift: null: the curve is flat)",
     ),
     "paired": (
         lambda: sj.paired_difference(IMAGES[0] * 0 + 1, IMAGES[0] * 0, key=KEY, num_resamples=8),

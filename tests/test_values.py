@@ -263,6 +263,7 @@ CASES: dict[str, Case] = {
         kind=(O, "sde"),
         solver=(O, "euler"),
         engine=(O, "scan"),
+        stochasticity=(S, 2.0),
     ),
     "simulate_ensemble": case(
         lambda **k: sj.simulate_ensemble(**k, observe=plus_of).x,
@@ -271,11 +272,12 @@ CASES: dict[str, Case] = {
         key=(K, KEY),
         num=(C, 2),
         shape=(L, SHAPE),
-        kind=(O, "flow"),
+        kind=(O, "sde"),
         solver=(O, "euler"),
         engine=(O, "scan"),
         chunk=(C, 1),
         members=(I, [2, 5]),
+        stochasticity=(S, 2.0),
     ),
     "heun": case(
         lambda **k: sj.heun(**k).x,
@@ -382,6 +384,15 @@ CASES: dict[str, Case] = {
         magnitudes=(R, np.asarray([1.0, 2.0, 5.0, 11.0, 17.0])),
         num_shells=(C, 3),
     ),
+    "excess": case(
+        lambda **k: sj.excess(**k).length_interval,
+        magnitudes=(R, CURVES[:, :, None] * np.arange(1.0, 5.0)),
+        null=(R, CURVES[0][:, None] * np.arange(1.0, 5.0) ** 2),
+        wavenumbers=(R, np.arange(4.0)),
+        num_shells=(C, 2),
+        window=("pair", (1.0, 5.0)),
+        **CURVE,
+    ),
     "paired_difference": case(
         lambda **k: sj.paired_difference(**k).interval,
         first=(R, CURVES),
@@ -419,7 +430,7 @@ for field in (PATCH, EMPIRICAL):
 
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
-    *("Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes"),
+    *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes"),
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}

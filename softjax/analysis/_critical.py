@@ -73,12 +73,9 @@ def critical_point(
     with fewer than three grid points.
     """
     if window is not None:
-        known = concrete(ts)
-        require(known is not None, "a window needs times that are known: call critical_point outside jit.")
-        inside = np.flatnonzero((np.asarray(known) >= window[0]) & (np.asarray(known) <= window[1]))
-        require(inside.size >= 3, f"window {window} holds {inside.size} grid points; at least three are needed.")
+        inside = within(ts, window)
         ts, lengths = ts[inside], lengths[..., inside]
-    return _located(ts, lengths, _median_peak, key, num_bootstrap, confidence)
+    return _located(ts, lengths, median_peak, key, num_bootstrap, confidence)
 
 
 @public
@@ -152,7 +149,7 @@ def _bootstrap(
 ) -> CriticalPoint:
     count, log_t = curves.shape[0], jnp.log(ts)
     log_location, value, reason = locate(log_t, curves)
-    draws = jr.randint(key, (num_bootstrap, count), 0, count)
+    draws = resamples(key, num_bootstrap, count)
     replicas = jax.lax.map(lambda rows: locate(log_t, curves[rows])[0], draws, batch_size=64)
     tail = 0.5 * (1 - confidence)
     interval = jnp.nanquantile(replicas, jnp.asarray([tail, 1 - tail], replicas.dtype))
@@ -161,7 +158,22 @@ def _bootstrap(
     return CriticalPoint(jnp.exp(log_location), interval, jnp.where(found, value, jnp.nan), reason)
 
 
-def _median_peak(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
+def within(ts: Times, window: tuple[float, float]) -> np.ndarray:
+    """Indices of the grid points in a window of times."""
+    known = concrete(ts)
+    require(known is not None, "a window needs times that are known: call this outside jit.")
+    inside = np.flatnonzero((np.asarray(known) >= window[0]) & (np.asarray(known) <= window[1]))
+    require(inside.size >= 3, f"window {window} holds {inside.size} grid points; at least three are needed.")
+    return inside
+
+
+def resamples(key: PRNGKeyArray, num_bootstrap: int, count: int) -> Int[Array, "resamples trajectories"]:
+    """Which trajectories are in each resample; a function of the key and the numbers only, so that others pair."""
+    return jr.randint(key, (num_bootstrap, count), 0, count)
+
+
+def median_peak(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
+    """A `Locate`: where the median over trajectories peaks."""
     curve = jnp.median(curves, axis=0)
     location, value = _parabolic_peak(log_t, curve)
     steps, top = jnp.diff(curve), jnp.argmax(curve)

@@ -1,0 +1,152 @@
+r"""Excess of measured softening over the Gaussian null (theory.md section 10).
+
+Gaussian data soften too: their response has a peak of $\xi_{eq}$ wherever $\alpha^2\nu_{max} \approx 1$, without any
+pattern. What a model's peak says is its difference from that of the null.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from softjax._checks import concrete, public, require
+from softjax._repr import number, readable, with_interval
+from softjax._types import Array, Float, PRNGKeyArray, Times
+from softjax.analysis._critical import CriticalPoint, critical_point, median_peak, resamples, within
+from softjax.analysis._length import equilibrium_correlation_length
+
+
+class Excess(eqx.Module):
+    r"""Measured minus null: responses, equilibrium lengths and critical points.
+
+    * `response`: (times, shells), mean over trajectories of the difference of the responses, per unit of t, and
+      `response_interval`: (times, shells, 2);
+    * `length`, `null_length`: (times,), median over trajectories of $\xi_{eq}$, in sites, measured and of the null;
+    * `length_excess`: (times,), their difference, and `length_interval`: (times, 2);
+    * `point`, `null_point`: where these medians peak, each a `CriticalPoint`;
+    * `shift`: location of the measured peak minus that of the null's, in units of t; NaN where either has no peak;
+    * `shift_interval`: (2,), lower and upper end of its interval; NaN without a shift.
+
+    All intervals are bootstrap percentiles over trajectories, each time and shell by itself.
+    """
+
+    response: Float[Array, "times shells"]
+    response_interval: Float[Array, "times shells 2"]
+    length: Float[Array, " times"]
+    null_length: Float[Array, " times"]
+    length_excess: Float[Array, " times"]
+    length_interval: Float[Array, "times 2"]
+    point: CriticalPoint
+    null_point: CriticalPoint
+    shift: Float[Array, ""]
+    shift_interval: Float[Array, "2"]
+
+    @readable
+    def __repr__(self) -> list[str]:
+        points = f"peak at {number(self.point.location)}, the null's at {number(self.null_point.location)}"
+        known = concrete(self.shift)
+        if known is None or known.ndim:
+            return [points]
+        if not jnp.isfinite(known):
+            return [f"no shift: {self.reason}"]
+        verdict = "explained" if bool(self.explained) else "not explained"
+        return [points, f"shift {with_interval(self.shift, self.shift_interval)}", f"{verdict} by the null"]
+
+    @property
+    def explained(self) -> Array:
+        """Whether the null explains where the peak is: the interval of the shift contains 0. False without a shift."""
+        return (self.shift_interval[..., 0] <= 0) & (self.shift_interval[..., 1] >= 0)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no shift, or what is to be known about the two peaks; empty for good ones. Outside `jit`."""
+        found = {"measured": self.point.reason, "null": self.null_point.reason}
+        return "; ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
+
+
+@public
+def excess(
+    ts: Times,
+    magnitudes: Float[Array, "trajectories times shells"],
+    null: Float[Array, "... times shells"],
+    wavenumbers: Float[Array, " shells"],
+    num_shells: int = 3,
+    *,
+    key: PRNGKeyArray,
+    num_bootstrap: int = 1000,
+    confidence: float = 0.95,
+    window: tuple[float, float] | None = None,
+) -> Excess:
+    r"""How far measured mode responses exceed those of the null.
+
+    * `ts`: (times,), positive and decreasing, in units of the process's time;
+    * `magnitudes`: (trajectories, times, shells), response magnitudes $\|Jv\|$ along trajectories, per unit of t;
+    * `null`: (times, shells), those of the null on the same grid, such as `theory.gaussian_responses(...).magnitude`;
+      or (trajectories, times, shells), one null for each trajectory, such as that of its class;
+    * `wavenumbers`: (shells,), in radians per site, shell 0 first: `modes.wavenumbers`;
+    * `num_shells`: shells 1 to this one enter the fits of $\xi_{eq}$;
+    * `key`: fixes the resamples;
+    * `num_bootstrap`, `confidence`: the number of resamples and the level of all intervals;
+    * `window`: lowest and highest time between which the peaks are looked for; by default the whole grid.
+
+    Measured and null are resampled together, trajectory by trajectory, so that what both have in common drops out. A
+    null that all trajectories share is taken as exact: intervals do not hold the error of the samples that it was
+    estimated from; to see it, repeat with the nulls of resampled data. With one trajectory intervals have no width.
+    For the patch model the null is its linearisation at x = 0.
+
+    `point` is what `critical_point` gives with this key. Equal locations do not say that heights agree:
+    `length_excess` does. Raises `ValueError` for shapes that do not fit, and as `critical_point` and
+    `equilibrium_correlation_length` do.
+    """
+    require(
+        magnitudes.ndim == 3 and magnitudes.shape[0] >= 1 and magnitudes.shape[1] == ts.shape[0],
+        f"magnitudes must have shape (trajectories, times = {ts.shape[0]}, shells), got {magnitudes.shape}.",
+    )
+    require(
+        null.shape in (magnitudes.shape, magnitudes.shape[1:]),
+        f"null must have the shape of magnitudes, {magnitudes.shape}, or {magnitudes.shape[1:]}; got {null.shape}.",
+    )
+    both = jnp.stack([magnitudes, jnp.broadcast_to(null, magnitudes.shape)])
+    lengths = equilibrium_correlation_length(wavenumbers, both, num_shells).length
+    options = {"key": key, "num_bootstrap": num_bootstrap, "confidence": confidence, "window": window}
+    point, null_point = (critical_point(ts, curves, **options) for curves in lengths)
+    inside = slice(None) if window is None else within(ts, window)
+    draws = resamples(key, num_bootstrap, magnitudes.shape[0])
+    return _compared(both, lengths, ts[inside], lengths[..., inside], (point, null_point), draws, confidence)
+
+
+@eqx.filter_jit
+def _compared(
+    both: Float[Array, "2 trajectories times shells"],
+    lengths: Float[Array, "2 trajectories times"],
+    ts: Float[Array, " inside"],
+    inside: Float[Array, "2 trajectories inside"],
+    points: tuple[CriticalPoint, CriticalPoint],
+    draws: Array,
+    confidence: float,
+) -> Excess:
+    """The differences, and the same of every resample."""
+    differences, log_t, count = both[0] - both[1], jnp.log(ts), draws.shape[1]
+    response, medians = jnp.mean(differences, axis=0), jnp.median(lengths, axis=1)
+    shift = points[0].location - points[1].location
+
+    def resampled(rows: Array) -> tuple[Array, Array, Array]:
+        mean, (length, null_length) = jnp.mean(differences[rows], axis=0), jnp.median(lengths[:, rows], axis=1)
+        here, there = (jnp.exp(median_peak(log_t, curves[rows])[0]) for curves in inside)
+        return mean, length - null_length, here - there
+
+    means, excesses, shifts = jax.lax.map(resampled, draws, batch_size=64)
+    means = response + (means - response) * (count / max(count - 1, 1)) ** 0.5  # as in `paired_difference`
+    tail = 0.5 * (1 - confidence)
+    tails = jnp.asarray([tail, 1 - tail], means.dtype)
+    return Excess(
+        response=response,
+        response_interval=jnp.moveaxis(jnp.quantile(means, tails, axis=0), 0, -1),
+        length=medians[0],
+        null_length=medians[1],
+        length_excess=medians[0] - medians[1],
+        length_interval=jnp.quantile(excesses, tails, axis=0).T,
+        point=points[0],
+        null_point=points[1],
+        shift=shift,
+        shift_interval=jnp.where(jnp.isfinite(shift), jnp.nanquantile(shifts, tails), jnp.nan),
+    )
