@@ -370,6 +370,7 @@ CASES: dict[str, Case] = {
         num_zone_times=(C, 1),
         num_states=(C, 1),
         num_modes=(C, 1),
+        null_field=(P, GAUSSIAN),
         solver=(O, "euler"),
     ),
     # analysis

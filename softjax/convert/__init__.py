@@ -3,6 +3,8 @@
 from softjax.convert._checkpoint import Checkpoint as Checkpoint
 from softjax.convert._convert import convert as convert
 from softjax.convert._convert import read_checkpoint as read_checkpoint
+from softjax.convert._covariance import load_covariance as load_covariance
+from softjax.convert._covariance import save_covariance as save_covariance
 from softjax.convert._dinov2 import dinov2_from_tensors as dinov2_from_tensors
 from softjax.convert._edm2 import edm2_from_tensors as edm2_from_tensors
 from softjax.convert._fetch import PUBLISHED as PUBLISHED

@@ -10,6 +10,7 @@ from softjax.plotting._rates import rate_panel as rate_panel
 from softjax.plotting._style import EQUILIBRIUM as EQUILIBRIUM
 from softjax.plotting._style import EXACT as EXACT
 from softjax.plotting._style import FIELD_LIMITS as FIELD_LIMITS
+from softjax.plotting._style import NULL as NULL
 from softjax.plotting._style import SHELLS as SHELLS
 from softjax.plotting._style import STYLE as STYLE
 from softjax.plotting._style import shell_colors as shell_colors

@@ -13,7 +13,7 @@ from softjax.analysis import CriticalPoint
 from softjax.plotting._figure import Figure
 from softjax.plotting._peak import mark_peak
 from softjax.plotting._pictures import image
-from softjax.plotting._style import EQUILIBRIUM, EXACT, STYLE, shell_colors
+from softjax.plotting._style import EQUILIBRIUM, EXACT, NULL, STYLE, shell_colors
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -115,6 +115,8 @@ def _length_panel(axis: Axes, dataset: xr.Dataset) -> None:
     axis.plot(ts, median, color="black", label=r"$\xi$, median (sites)")
     label = rf"$\xi_{{eq}}$, median $\times$ {scale:.2g}"
     axis.plot(ts, scale * np.median(equilibrium, axis=0), color=EQUILIBRIUM, linestyle="--", label=label)
+    if "null_length" in dataset:
+        axis.plot(ts, scale * dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label="the same, Gaussian null")
     axis.set_ylim(0, 1.15 * max(curves.max(), median.max()))
     axis.set_title("correlation length of the pattern")
     axis.set_ylabel(r"$\xi$  (sites)")
@@ -136,6 +138,9 @@ def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity, end: fl
     responses = np.median(dataset[quantity].values, axis=0)[near]
     for shell, color in shell_colors(responses.shape[1]):
         axis.plot(ts, responses[:, shell], color=color, label=f"n = {shell}")
+        if quantity == "magnitude" and "null_magnitude" in dataset:
+            null = dataset["null_magnitude"].values[near, shell]
+            axis.plot(ts, null, color=color, **NULL, label="Gaussian null" if shell == 0 else None)
     if f"pattern_{quantity}" in dataset:
         along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)[near]
         axis.plot(ts, along, color="black", linestyle="--", label="pattern")

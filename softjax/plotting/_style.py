@@ -27,6 +27,7 @@ FIELD_LIMITS = {"vmin": -1.6, "vmax": 1.6, "interpolation": "nearest"}
 EQUILIBRIUM = "#c1272d"
 EXACT = {"color": "0.25", "linestyle": (0, (5, 3)), "linewidth": 1.1}
 MEASURED = {"color": EQUILIBRIUM, "linestyle": (0, (1.5, 2)), "linewidth": 1.3}
+NULL: dict[str, Any] = {"linestyle": ":", "linewidth": 1.1, "alpha": 0.9}
 SHELLS = "viridis"
 
 

@@ -15,9 +15,9 @@ from flax import nnx
 from softjax._checks import require, whole
 from softjax._types import Array, PRNGKeyArray
 from softjax._version import __version__
-from softjax.convert import CheckpointError, load_module, read_description, save_network
+from softjax.convert import CheckpointError, load_module, read_description, save_covariance, save_network
 from softjax.data import SPIN_THRESHOLD, LabelledImages, binarized, grey, load_fashion_mnist, padded
-from softjax.fields import EmpiricalField
+from softjax.fields import CovarianceField, EmpiricalField
 from softjax.networks import EDM2, Classifier, EDM2Config, UNet, UNetConfig, normalized_weights
 from softjax.processes import EDM, VP, AbstractProcess
 from softjax.training._objectives import AbstractObjective, Classification, Denoising, NoisePrediction
@@ -172,7 +172,16 @@ def _train(
     process, prediction = stored_as
     about = _card(config, len(data.images), history)
     save_network(out / "network", average, process, prediction, about, dtype="float16")
+    if process is not None:
+        _save_null(out / "network", data, process, channels=int(isinstance(average, EDM2)))
     return out / "network"
+
+
+def _save_null(folder: Path, data: LabelledImages, process: AbstractProcess, channels: int) -> None:
+    """The covariance of the images, against which the network's responses are held."""
+    images = data.images[..., None] if channels else data.images
+    field = CovarianceField.from_samples(images, process, shrinkage=0.0, channels=channels)
+    save_covariance(folder, field, len(images), read_description(folder)["about"]["data"])
 
 
 def _first_network(cls: type, architecture: Any, start: str | None, key: PRNGKeyArray) -> Any:

@@ -13,6 +13,7 @@ import xarray as xr
 from softjax._checks import lattice_of, public, require, require_decreasing
 from softjax._types import Array, Int, PRNGKeyArray, Times
 from softjax.experiments._shared.config import Probe
+from softjax.experiments._shared.null import null, sampled_null
 from softjax.experiments._shared.summary import equilibrium_peak
 from softjax.experiments._shared.trajectories import (
     LengthOf,
@@ -23,7 +24,7 @@ from softjax.experiments._shared.trajectories import (
     snapshots,
 )
 from softjax.experiments._shared.zone import equivariance, soft_modes
-from softjax.fields import AbstractField, channels_of
+from softjax.fields import AbstractField, AbstractGaussianField, channels_of
 from softjax.processes import AbstractProcess
 from softjax.sweeps import Sweep, run
 
@@ -75,17 +76,18 @@ def looked_at(
 ) -> xr.Dataset:
     """The zone along the first trajectories, and their softest modes where the equilibrium length peaks.
 
-    Without a peak these are taken where the length is largest. A number of 0 leaves its part out.
+    Without a peak these are taken where the length is largest. A number of 0 leaves its part out. Where no null is
+    known, that of the trajectories' own ends is added.
     """
     key_zone, key_modes = jr.split(key)
-    found = xr.Dataset()
+    found = xr.Dataset() if "null_magnitude" in dataset else sampled_null(unit, dataset["final_state"].values)
     if num_zone_times:
         sizes = {"num_times": num_zone_times, "num_states": num_states, "max_shell": max_shell}
-        found = equivariance(unit, **sizes, key=key_zone)
+        found = found.merge(equivariance(unit, **sizes, key=key_zone))
     if num_modes:
         at = _softest(unit, dataset)
         modes = soft_modes(unit, at=at, num_states=num_states, num=num_modes, key=key_modes)
-        found = found.merge(modes).assign_attrs(modes.attrs)
+        found = found.merge(modes).assign_attrs({**found.attrs, **modes.attrs})
     return found
 
 
@@ -95,6 +97,14 @@ def _softest(unit: ReverseTrajectory, dataset: xr.Dataset) -> int:
     if np.isfinite(peak):
         return int(np.argmin(np.abs(np.log(np.asarray(unit.ts) / peak))))
     return int(np.argmax(np.median(dataset["equilibrium_length"].values, axis=0)))
+
+
+def _known(unit: ReverseTrajectory, lowest: float, field: AbstractGaussianField | None) -> xr.Dataset:
+    about = described(unit, lowest).merge(snapshots(None, unit))
+    if field is None:
+        return about
+    responses = null(unit, field, "of the field given")
+    return about.merge(responses).assign_attrs({**about.attrs, **responses.attrs})
 
 
 def _in_turn(labels: Int[Array, " labels"], num: int) -> np.ndarray:
@@ -121,6 +131,7 @@ def probe(
     num_zone_times: int = 6,
     num_states: int = 2,
     num_modes: int = 4,
+    null_field: AbstractGaussianField | None = None,
     solver: Literal["euler", "sea", "shark"] = "euler",
     path: Path | str | None = None,
     progress: Callable[[int, int], None] | bool | None = None,
@@ -141,14 +152,17 @@ def probe(
     * `max_shell`: the last Fourier shell that is probed; 6, or what the lattice has;
     * `num_zone_times`, `num_states`: where the whole zone is measured, how many times and trajectories; 0 for none;
     * `num_modes`: leading modes at the peak; 0 for none;
+    * `null_field`: the Gaussian of the data, `CovarianceField.from_samples(images, field.process)`, against which the
+      responses are held; by default one of the trajectories' own ends;
     * `solver`: of "sde" and "flow", as for `simulate`;
     * `path`: folder of the results, resumed if it exists; in memory if None;
     * `progress`: True for a bar, or a function of the finished trajectories and of all.
 
     Returns a Dataset over trajectory, time and shell: `correlation_length`, `equilibrium_length` with its error,
     `magnitude` and `rayleigh` of every shell and direction, `final_state`; `leakage`, `zone_rate` and
-    `effective_radius` over state and equivariance_time; `leading_rate`, `leading_mode` and `leading_content` where the
-    equilibrium length peaks; `snapshot_state`. Units and descriptions are in their attributes.
+    `effective_radius` over state and equivariance_time; `null_magnitude` and `null_length` of the null;
+    `leading_rate`, `leading_mode` and `leading_content` where the equilibrium length peaks; `snapshot_state`. Units and
+    descriptions are in their attributes.
 
     Raises `ValueError` for what does not fit the field, and as `softjax.sweeps.run`.
     """
@@ -178,7 +192,7 @@ def probe(
         key=key,
         members=num,
         dim="trajectory",
-        known=lambda unit: described(unit, lowest).merge(snapshots(None, unit)),
+        known=lambda unit: _known(unit, lowest, null_field),
     )
     return run(
         sweep,

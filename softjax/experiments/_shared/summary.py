@@ -36,6 +36,16 @@ class Row:
         return f"{self.value:.4g}{interval}{note}"
 
 
+def peak_window(dataset: xr.Dataset) -> tuple[float, float] | None:
+    """The times between which the equilibrium length's peak is looked for; None for all.
+
+    Above `lowest_peak_time` of the dataset, a tenth of t_c where that is not named: below, single trajectories have
+    spikes. A grid with fewer than three times above is searched whole.
+    """
+    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
+    return (lowest, math.inf) if np.sum(dataset["time"].values >= lowest) >= 3 else None
+
+
 def median_peak(dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) -> CriticalPoint:
     """Where the median over trajectories of curves (trajectory, time) peaks, with its 95% interval (App. E.7).
 
@@ -49,13 +59,9 @@ def median_peak(dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) 
 
 
 def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
-    """`median_peak` of the equilibrium length (trajectory, time) in sites.
-
-    It is looked for above `lowest_peak_time` of the dataset, a tenth of t_c where that is not named: below, single
-    trajectories have spikes.
-    """
-    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
-    return median_peak(dataset, dataset["equilibrium_length"], lowest)
+    """`median_peak` of the equilibrium length (trajectory, time) in sites, within `peak_window`."""
+    window = peak_window(dataset)
+    return median_peak(dataset, dataset["equilibrium_length"], 0.0 if window is None else window[0])
 
 
 def growth(dataset: xr.Dataset) -> xr.DataArray:

@@ -42,6 +42,8 @@ class Target(NamedTuple):
     t_max: float | None = None
     """The largest time on a logarithmic grid, for networks that were trained on one."""
     spins: bool = False
+    folder: Path | None = None
+    """Of a network of ours."""
 
     def grid(self, num_steps: int, t_max: float, t_min: float) -> Times:
         """Decreasing times; numbers that are 0 are chosen here."""
@@ -101,7 +103,7 @@ def _of_folder(folder: Path, stamp: Any) -> Target:
     field, identity = loaded(folder), checksum(folder)
     if "img_resolution" in network:
         side, channels = network["img_resolution"], network["img_channels"]
-        return Target(field, (side, side), channels, network["label_dim"], identity)
+        return Target(field, (side, side), channels, network["label_dim"], identity, folder=folder)
     channels = network.get("channels", 1)
     return Target(
         field,
@@ -111,6 +113,7 @@ def _of_folder(folder: Path, stamp: Any) -> Target:
         identity,
         training.get("t_max", 6.0),
         training.get("variant") == "binary",
+        folder,
     )
 
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.plotting import EQUILIBRIUM, STYLE, Figure, image, mark_peak, shell_colors
+from softjax.plotting import EQUILIBRIUM, NULL, STYLE, Figure, image, mark_peak, shell_colors
 
 _SHOWN = 10
 
@@ -56,6 +56,8 @@ def _lengths(axis: Axes, dataset: xr.Dataset) -> None:
         curves = dataset[name].values
         axis.plot(ts, curves.T, color=color, alpha=0.15, linewidth=0.7)
         axis.plot(ts, np.median(curves, axis=0), color=color, label=f"{label}, median")
+    if "null_length" in dataset:
+        axis.plot(ts, dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label=r"$\xi_{eq}$, Gaussian null")
     axis.set(title="correlation lengths", ylabel=r"$\xi$  (sites)")
     axis.set_ylim(bottom=0)
 
@@ -64,6 +66,10 @@ def _responses(axis: Axes, dataset: xr.Dataset) -> None:
     scaled = (dataset["magnitude"] * dataset["time"]).median("trajectory").values
     for shell, color in shell_colors(scaled.shape[1]):
         axis.plot(dataset["time"].values, scaled[:, shell], color=color, label=f"n = {shell}")
+    if "null_magnitude" in dataset:
+        null = (dataset["null_magnitude"] * dataset["time"]).values
+        for shell, color in shell_colors(null.shape[1]):
+            axis.plot(dataset["time"].values, null[:, shell], color=color, **NULL, label="null" if shell == 0 else None)
     axis.set(title="softening of the Fourier shells", ylabel=r"$\sigma\,\|J v_n\|$")
     axis.set_ylim(bottom=0)
 

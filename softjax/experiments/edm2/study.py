@@ -7,6 +7,7 @@ import xarray as xr
 
 from softjax.experiments._shared.flow import LOWEST_PEAK, flow_trajectory
 from softjax.experiments._shared.networks import checksum, edm_folder
+from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
 from softjax.experiments._shared.trajectories import ReverseTrajectory, labels, snapshots
@@ -21,8 +22,11 @@ def unit(config: Config) -> ReverseTrajectory:
 
 
 def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
-    """Noise levels (`time`) and modes, and the class of every trajectory, `label`."""
-    about = labels(unit, weights_sha256=checksum(edm_folder(config.weights)), lowest_peak_time=LOWEST_PEAK)
+    """Noise levels (`time`) and modes, the null of the data, and the class of every trajectory, `label`."""
+    folder = edm_folder(config.weights)
+    about = labels(unit, weights_sha256=checksum(folder), lowest_peak_time=LOWEST_PEAK, clock="sigma")
+    null = stored_null(unit, folder)
+    about = about.merge(null).assign_attrs(null.attrs)
     if unit.labels is None:
         return about
     return about.assign_coords(label=(("trajectory",), np.asarray(unit.labels), {"units": "1"}))
@@ -36,12 +40,13 @@ def weights(config: Config) -> dict[str, str]:
 def summary(dataset: xr.Dataset) -> list[Row]:
     """The empirical critical noise level, where the pattern's length grows fastest, and the cost of the run."""
     rows = [equilibrium_row(dataset), growth_row(dataset)]
-    return [replace(row, units="sigma") for row in rows] + cost_rows(dataset)
+    rows = [replace(row, units="sigma") for row in rows]
+    return [rows[0], *null_rows(dataset), rows[1], *cost_rows(dataset)]
 
 
 def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     """What was found, in words: where the equilibrium length peaks, and how soft the modes are there."""
-    critical, growth = rows[:2]
+    critical, growth = rows[0], next(row for row in rows if row.name.startswith("fastest growth"))
     if not np.isfinite(critical.value):
         return f"The equilibrium length has no peak ({critical.reason}); the image grows fastest at {growth.text}."
     there = dataset.sel(time=critical.value, method="nearest")
@@ -50,7 +55,8 @@ def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     return (
         f"The equilibrium length peaks at sigma = {critical.text}. There the responses sigma |J v| of shells 0, 1 and "
         f"{softness.size - 1} have fallen from 1, that of noise, to {softness[0]:.2f}, {softness[1]:.2f} and "
-        f"{softness[-1]:.2f}: {order}. The image's correlation length grows fastest at sigma = {growth.text}."
+        f"{softness[-1]:.2f}: {order}. The image's correlation length grows fastest at sigma = {growth.text}. "
+        f"{null_findings(dataset, rows)}"
     )
 
 

@@ -20,6 +20,7 @@ from softjax.experiments._shared.networks import (
     trained_threshold,
     variant_name,
 )
+from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import (
     Row,
@@ -61,10 +62,12 @@ def unit(config: Config) -> ReverseTrajectory:
 
 
 def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
-    """Times and modes, and which network it is."""
+    """Times and modes, which network it is, and the null of its data."""
     folder = fashion_folder(config)
     epochs = float(read_description(folder).get("about", {}).get("epochs", 0.0))
-    return labels(unit, epochs=epochs, lowest_peak_time=LOWEST_PEAK, weights_sha256=checksum(folder))
+    about = labels(unit, epochs=epochs, lowest_peak_time=LOWEST_PEAK, weights_sha256=checksum(folder))
+    null = stored_null(unit, folder)
+    return about.merge(null).assign_attrs(null.attrs)
 
 
 def derive(config: Config, unit: ReverseTrajectory, dataset: xr.Dataset) -> xr.Dataset:
@@ -95,6 +98,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     """Critical times as measured, and the cost of the run."""
     return [
         equilibrium_row(dataset),
+        *null_rows(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), LOWEST_PEAK),
         onset_row(dataset),
         growth_row(dataset),
@@ -102,6 +106,11 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         Row("epochs of training", float(dataset.attrs["epochs"]), ""),
         *cost_rows(dataset),
     ]
+
+
+def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
+    """Where the modes soften, and what survives the null, in words."""
+    return f"{softening_findings(dataset, rows)} {null_findings(dataset, rows)}"
 
 
 def classes(states: np.ndarray, grey: bool, threshold: int = SPIN_THRESHOLD) -> xr.Dataset:
@@ -142,7 +151,7 @@ STUDY = Study(
     "fashion",
     unit,
     summary,
-    softening_findings,
+    findings,
     known=known,
     pictures=snapshots,
     derive=derive,

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure, SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
 from softjax.experiments.probe.study import leading_rates, softness
-from softjax.plotting import EQUILIBRIUM, STYLE, equivariance_panels, image, mark_peak, shell_colors
+from softjax.plotting import EQUILIBRIUM, NULL, STYLE, equivariance_panels, image, mark_peak, shell_colors
 
 _SHOWN = 10
 
@@ -78,6 +78,11 @@ def _curves(figure: SubFigure, dataset: xr.Dataset) -> None:
         curves = dataset[name].values
         lengths.plot(ts, curves.T, color=color, alpha=0.15, linewidth=0.7)
         lengths.plot(ts, np.median(curves, axis=0), color=color, label=f"{label}, median")
+    if "null_length" in dataset:
+        lengths.plot(ts, dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label=r"$\xi_{eq}$, Gaussian null")
+        null = (dataset["null_magnitude"] / dataset["free_response"]).values
+        for shell, color in shell_colors(null.shape[1]):
+            responses.plot(ts, null[:, shell], color=color, **NULL, label="null" if shell == 0 else None)
     lengths.set(title="correlation lengths", ylabel=r"$\xi$  (sites)")
     soft = softness(dataset).values
     for shell, color in shell_colors(soft.shape[1]):

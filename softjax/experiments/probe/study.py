@@ -10,6 +10,7 @@ from softjax._checks import require
 from softjax._types import PRNGKeyArray
 from softjax.experiments._shared.flow import classes_of_trajectories
 from softjax.experiments._shared.microscope import described, looked_at, lowest_peak_time, suggested_sampler
+from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
 from softjax.experiments._shared.target import Target, resolve
@@ -71,9 +72,13 @@ def _keys(config: Config, sampler: str) -> tuple[PRNGKeyArray, PRNGKeyArray]:
 
 
 def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
-    """Times, modes and classes, the responses of noise, and what the target is."""
-    lowest = 0.1 if resolve(config).t_max is not None else lowest_peak_time(unit.field.process)
-    return described(unit, lowest, target=config.target, process=repr(unit.field.process), sampler=unit.sampler)
+    """Times, modes and classes, the responses of noise, what the target is, and the null of its data if it has them."""
+    target = resolve(config)
+    lowest = 0.1 if target.t_max is not None else lowest_peak_time(unit.field.process)
+    process = unit.field.process
+    about = described(unit, lowest, target=config.target, process=repr(process), sampler=unit.sampler)
+    null = stored_null(unit, target.folder) if target.folder else xr.Dataset()
+    return about.merge(null).assign_attrs(null.attrs)
 
 
 def weights(config: Config) -> dict[str, str]:
@@ -103,6 +108,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     """Where the low modes soften and the image grows, how local and equivariant the field is there, and the cost."""
     clock = dataset.attrs["clock"]
     rows = [replace(row, units=clock) for row in (equilibrium_row(dataset), growth_row(dataset))]
+    null = null_rows(dataset)
     at = _nearest(dataset, rows[0].value)
     soft = softness(dataset).isel(time=at).values
     rows += [Row(f"softness of shell {n} there", float(soft[n]), "1") for n in (0, 1, soft.size - 1)]
@@ -114,7 +120,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         rows.append(Row("leading rate, -1 for noise", float(leading_rates(dataset)[:, 0].mean()), "1"))
         low = dataset["leading_content"][:, 0].isel(wave_shell=slice(0, 3)).sum("wave_shell")
         rows.append(Row("power of that mode in shells 0 to 2", float(low.mean()), "1"))
-    return rows + cost_rows(dataset)
+    return [rows[0], *null, *rows[1:], *cost_rows(dataset)]
 
 
 def _nearest(dataset: xr.Dataset, time: float) -> int:
@@ -137,7 +143,7 @@ def leading_rates(dataset: xr.Dataset) -> xr.DataArray:
 def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     """What was found, in words."""
     by_name, clock = {row.name: row for row in rows}, dataset.attrs["clock"]
-    peak, growth = rows[0], rows[1]
+    peak, growth = rows[0], next(row for row in rows if row.name.startswith("fastest growth"))
     soft = [row.value for row in rows if row.name.startswith("softness")]
     last = int(dataset["shell"].values[-1])
     where = f"The equilibrium length peaks at {clock} = {peak.text}. There the"
@@ -156,7 +162,7 @@ def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     if "power of that mode in shells 0 to 2" in by_name:
         power = by_name["power of that mode in shells 0 to 2"].value
         words.append(f"Its leading mode has {power:.0%} of its power in shells 0 to 2.")
-    return " ".join(words)
+    return " ".join([*words, null_findings(dataset, rows)])
 
 
 STUDY = Study(
