@@ -13,6 +13,8 @@ from softjax._checks import require
 
 LARGEST = 8192
 """Rows of the largest matrix that is decomposed: minutes, and 1 GB."""
+_SMALLEST = 1e-10
+"""Part of the largest variance below which few samples have none in a direction."""
 _CHUNK = 4096
 
 
@@ -85,10 +87,15 @@ def _from_few(samples: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.n
     """The same where there are fewer samples than sites, in the directions in which they differ."""
     part = samples - centre
     fourth = float(np.sum(np.sum(part**2, axis=1) ** 2))
-    _, values, vectors = np.linalg.svd(part, full_matrices=False)
-    differ = values > values[0] * max(part.shape) * np.finfo(float).eps
-    differ[0] = True  # of equal samples too, so that there is a component
-    return values[differ] ** 2, vectors[differ], fourth
+    values, amplitudes = np.linalg.eigh(np.matmul(part, part.T))  # nine times as fast as a singular value decomposition
+    differ = values > values[-1] * _SMALLEST
+    if not np.any(differ):  # equal samples: a component of no variance
+        return np.zeros(1), np.eye(1, part.shape[1]), fourth
+    values, amplitudes = values[differ][::-1], amplitudes[:, differ][:, ::-1]
+    vectors = np.matmul(amplitudes.T, part) / np.sqrt(values)[:, None]
+    # Orthonormal up to rounding over the ratio of the variances, whose square this step leaves.
+    vectors -= 0.5 * (np.matmul(np.matmul(vectors, vectors.T), vectors) - vectors)
+    return values, vectors, fourth
 
 
 def _ledoit_wolf(variances: np.ndarray, fourth: float, count: int, sites: int) -> float:

@@ -109,6 +109,15 @@ def test_few_samples_of_many_sites_need_no_matrix_of_the_sites():
     assert repr(field) == "CovarianceField(16 components of 64 x 64 x 3, channels=3, VP(beta=1))"
 
 
+def test_few_samples_with_very_unequal_variances_have_orthonormal_components():
+    data = np.random.default_rng(0).normal(size=(12, 24)) * np.logspace(0, -6, 12)[:, None]
+    field = sj.CovarianceField.from_samples(data, VP, shrinkage=0.0)
+    vectors = np.asarray(field.vectors)
+    assert len(vectors) >= 8
+    np.testing.assert_allclose(np.matmul(vectors, vectors.T), np.eye(len(vectors)), atol=1e-10)
+    np.testing.assert_allclose(dense(field, (24,)), np.cov(data.T), atol=1e-9)
+
+
 def test_a_tail_that_is_left_out_is_shared_and_total_variance_stays():
     full = sj.CovarianceField.from_samples(correlated(90), VP)
     part = sj.CovarianceField.from_samples(correlated(90), VP, rank=7)
