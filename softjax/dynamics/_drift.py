@@ -1,7 +1,7 @@
 """Drifts in reverse time, that is, per unit decrease of t (theory.md section 1; Eq. 2)."""
 
 from softjax._checks import public
-from softjax._types import Configuration, Time
+from softjax._types import Array, Configuration, Time
 from softjax.fields import AbstractField
 
 
@@ -29,3 +29,10 @@ def flow_drift(field: AbstractField, t: Time, x: Configuration) -> Configuration
     """
     process = field.process
     return process.damping(t) * x + 0.5 * process.beta(t) * field.score(t, x)
+
+
+def stochastic_drift(field: AbstractField, t: Time, x: Configuration, stochasticity: Array) -> Configuration:
+    """Drift a x + (1 + stochasticity) beta s / 2 of the reverse SDE whose noise rate is stochasticity times beta."""
+    process = field.process
+    weight = 0.5 * (1 + stochasticity.astype(x.dtype))
+    return process.damping(t) * x + weight * process.beta(t) * field.score(t, x)

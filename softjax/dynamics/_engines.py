@@ -1,6 +1,5 @@
-"""The two engines that step a state through the grid: diffrax, and a plain scan."""
+"""What steps a state through the grid: diffrax, a plain scan, and the loop of the multistep solver."""
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -11,38 +10,18 @@ import lineax as lx
 from equinox.internal import nondifferentiable_backward
 
 from softjax._checks import require, require_option
-from softjax._types import Array, Configuration, PRNGKeyArray, Times
+from softjax._types import Array, Configuration, Times
 from softjax.dynamics._brownian import GridBrownian, interval_noise
-from softjax.dynamics._drift import flow_drift, sde_drift
-from softjax.dynamics._scan import Observe, observed, scan_grid
+from softjax.dynamics._dpm import dpm
+from softjax.dynamics._drift import flow_drift, sde_drift, stochastic_drift
+from softjax.dynamics._problem import AbstractIntegrator, Problem
+from softjax.dynamics._scan import observed, scan_grid
 from softjax.fields import AbstractField
 
 Kind = Literal["sde", "flow"]
 Engine = Literal["diffrax", "scan"]
 SOLVERS: dict[str, Callable[[], dfx.AbstractSolver]] = {"euler": dfx.Euler, "sea": dfx.SEA, "shark": dfx.ShARK}
-
-
-class Problem(eqx.Module):
-    """One trajectory to integrate: a field, what to observe, the grid, the start, and the key of the noise."""
-
-    field: AbstractField
-    observe: Observe | None
-    ts: Times
-    x0: Configuration
-    key: PRNGKeyArray
-
-
-class AbstractIntegrator(eqx.Module):
-    """A way to integrate a problem, with its options."""
-
-    @property
-    @abstractmethod
-    def skips_end(self) -> bool:
-        """Whether the field is never evaluated at the end of the grid, which may then lie at zero noise."""
-
-    @abstractmethod
-    def __call__(self, problem: Problem) -> tuple[Configuration, Any]:
-        """The final state, and what was observed on the grid."""
+MULTISTEP = "dpmpp_2m"
 
 
 class EngineIntegrator(AbstractIntegrator):
@@ -51,26 +30,30 @@ class EngineIntegrator(AbstractIntegrator):
     kind: Kind = eqx.field(static=True)
     solver: str | dfx.AbstractSolver
     engine: Engine = eqx.field(static=True)
+    stochasticity: Array | None = None  # of the reverse SDE, where it is not 1
 
     def __check_init__(self):
         solver = self.solver
         if isinstance(solver, str):
-            require_option("solver", solver, SOLVERS)
+            require_option("solver", solver, (*SOLVERS, MULTISTEP))
         require(
-            self.engine == "diffrax" or solver in ("euler", "sea"),
-            f"engine 'scan' offers 'euler' and 'sea'; got {solver!r}.",
+            self.engine == "diffrax" or solver in ("euler", "sea", MULTISTEP),
+            f"engine 'scan' offers 'euler', 'sea' and '{MULTISTEP}'; got {solver!r}.",
         )
         require(
             self.noisy or solver not in ("sea", "shark"),
-            f"solver {solver!r} is for additive noise; for kind 'flow' take 'euler' or a diffrax ODE solver.",
+            f"solver {solver!r} is for additive noise; for kind 'flow', which is stochasticity 0, take 'euler', "
+            f"'{MULTISTEP}' or a diffrax ODE solver.",
         )
 
     def __call__(self, problem: Problem) -> tuple[Configuration, Any]:
+        if self.solver == MULTISTEP:
+            return dpm(problem, float(self.noisy) if self.stochasticity is None else self.stochasticity)
         return (_diffrax if self.engine == "diffrax" else _scan)(self, problem)
 
     @property
     def skips_end(self) -> bool:
-        return self.solver == "euler"
+        return self.solver in ("euler", MULTISTEP)
 
     @property
     def noisy(self) -> bool:
@@ -79,17 +62,19 @@ class EngineIntegrator(AbstractIntegrator):
 
     def drift(self, field: AbstractField, t: Array, x: Configuration) -> Configuration:
         """Change of the state per unit decrease of t."""
+        if self.stochasticity is not None:
+            return stochastic_drift(field, t, x, self.stochasticity)
         return (sde_drift if self.noisy else flow_drift)(field, t, x)
 
-
-def _noise(field: AbstractField, t: Array) -> Array:
-    """Amplitude of the Brownian increments."""
-    return jnp.sqrt(field.process.beta(t))
+    def noise(self, field: AbstractField, t: Array) -> Array:
+        """Amplitude of the Brownian increments."""
+        beta = field.process.beta(t)
+        return jnp.sqrt(beta if self.stochasticity is None else self.stochasticity.astype(beta.dtype) * beta)
 
 
 _FORWARD_ONLY = (
     "engine 'diffrax' differentiates in forward mode only (jax.jvp, jax.jacfwd); for jax.grad and jax.vjp take "
-    "engine='scan' with solver 'euler' or 'sea'."
+    "engine='scan' with solver 'euler' or 'sea', or solver='dpmpp_2m'."
 )
 
 
@@ -105,10 +90,10 @@ def _scan(integrator: EngineIntegrator, problem: Problem) -> tuple[Configuration
         if not integrator.noisy:
             return x + h * integrator.drift(field, t, x)
         w, levy = interval_noise(problem.key, index, h, x.shape)
-        g = _noise(field, t)
+        g = integrator.noise(field, t)
         if integrator.solver == "euler":
             return x + h * integrator.drift(field, t, x) + g * w
-        change = _noise(field, t_next) - g
+        change = integrator.noise(field, t_next) - g
         x_mid = x + g * (0.5 * w + levy)
         return x + h * integrator.drift(field, t, x_mid) + g * w + change * (0.5 * w - levy)
 
@@ -152,7 +137,8 @@ def _terms(integrator: EngineIntegrator, problem: Problem, stepper: dfx.Abstract
     return dfx.MultiTerm(
         drift,
         dfx.ControlTerm(
-            lambda s, x, args: lx.DiagonalLinearOperator(_noise(field, -jnp.asarray(s)) * jnp.ones_like(x)), path
+            lambda s, x, args: lx.DiagonalLinearOperator(integrator.noise(field, -jnp.asarray(s)) * jnp.ones_like(x)),
+            path,
         ),
     )
 

@@ -17,7 +17,7 @@ from softjax._checks import concrete, public, require, require_not_negative
 from softjax._repr import fields, readable
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Times
 from softjax.dynamics._drift import flow_drift
-from softjax.dynamics._engines import AbstractIntegrator, Problem
+from softjax.dynamics._problem import AbstractIntegrator, Problem
 from softjax.dynamics._scan import Observe, scan_grid
 from softjax.dynamics._simulate import Trajectory, finished, members_of, prepare, run_members, run_one
 from softjax.fields import AbstractField

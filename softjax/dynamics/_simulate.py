@@ -23,9 +23,11 @@ from softjax._checks import (
     wider,
 )
 from softjax._repr import readable, times
-from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
-from softjax.dynamics._engines import AbstractIntegrator, Engine, EngineIntegrator, Kind, Problem
+from softjax._types import Array, ArrayLike, Configuration, Int, PRNGKeyArray, Times
+from softjax.dynamics._engines import MULTISTEP, Engine, Kind
+from softjax.dynamics._problem import AbstractIntegrator, Problem
 from softjax.dynamics._scan import Observe
+from softjax.dynamics._stochasticity import integrator_of, warn_of_long_steps
 from softjax.fields import AbstractField
 from softjax.processes import AbstractProcess
 
@@ -62,28 +64,38 @@ def simulate(
     kind: Kind = "sde",
     solver: str | dfx.AbstractSolver = "euler",
     engine: Engine = "diffrax",
+    stochasticity: ArrayLike | None = None,
 ) -> Trajectory:
-    """Integrate one reverse trajectory over the decreasing grid `ts`, from noise to data.
+    r"""Integrate one reverse trajectory over the decreasing grid `ts`, from noise to data.
 
     Give `x0`, shape (*lattice), to start from it at `ts[0]`, or `shape` to start from Gaussian noise of the
     process's `prior_scale`. The state is not stored on the way: `observe(t, x)`, called once on every grid point,
     returns what to keep, a pytree of arrays.
 
     * `kind`: `"sde"`, the reverse SDE, or `"flow"`, the probability flow.
+    * `stochasticity`: $\Lambda\ge0$, one number without unit: how fast the state relaxes towards the equilibrium of
+      its time, $dx = [ax + \tfrac12(1 + \Lambda)\beta s]\,d\tau + \sqrt{\Lambda\beta}\,dW$ in $\tau = -t$. An exact
+      score has the same marginals at every $\Lambda$. 0 is the flow, 1 the SDE, which by default it is.
     * `solver`: `"euler"` (Euler-Maruyama, the paper's Eq. 42); `"sea"` (additive noise, one score call per step, far
       less biased than Euler for a constant beta, not for one that varies in time); `"shark"` (additive noise, strong
-      order 3/2, two calls); or any diffrax solver that takes one Brownian increment per step.
+      order 3/2, two calls); `"dpmpp_2m"` (DPM-Solver++(2M), for any stochasticity: one call, exact in the stiff linear
+      part, weak order 2 and strong order 1); or any diffrax solver that takes one Brownian increment per step.
     * `engine`: `"diffrax"`, or `"scan"`, a plain `jax.lax.scan` (euler and sea) that also differentiates in reverse
-      mode. Both follow the same path for the same key.
+      mode. Both follow the same path for the same key. `"dpmpp_2m"` is the same scan under both.
+
+    Steps for 1% of the final variances on `log_grid(6, 1e-3, n)`: with `"dpmpp_2m"` n = 110, or 6.5 times the
+    stochasticity if that is more; with `"euler"` 2400, 850 and 1600 at stochasticity 1, 8 and 64.
 
     The same key gives the same trajectory, and is member i of an ensemble for `jax.random.fold_in(key, i)`. `observe`
     is compiled in: pass the same function, or an `equinox.Module` that holds arrays, to avoid compiling again.
 
-    Raises `ValueError` for a grid that does not decrease or reaches t = 0 under VP, for a state that is not
-    finite or whose shape does not fit the field, and for unknown options; `FloatingPointError` when the trajectory
-    itself stops being finite (outside `jit` only).
+    Warns of a grid that is known and too coarse for a known stochasticity other than 0 and 1: whose largest linear rate
+    times the step exceeds 2, or 4 for `"dpmpp_2m"`. Raises `ValueError` for a grid that does not decrease or reaches
+    t = 0 under VP, for a state that is not finite or whose shape does not fit the field, for a negative stochasticity
+    or one that contradicts `kind`, and for unknown options; `FloatingPointError` when the trajectory itself stops being
+    finite (outside `jit` only).
     """
-    integrator = EngineIntegrator(kind, solver, engine)
+    integrator = integrator_of(kind, solver, engine, stochasticity)
     run, ts, x0 = prepare(field, ts, integrator, shape=shape, x0=x0, observe=observe)
     return finished(run_one, run, ts, x0, key)
 
@@ -103,18 +115,19 @@ def simulate_ensemble(
     engine: Engine = "diffrax",
     chunk: int | None = None,
     members: Int[Array, " num"] | None = None,
+    stochasticity: ArrayLike | None = None,
 ) -> Trajectory:
     """Integrate `num` independent reverse trajectories; every array gains a leading trajectory axis.
 
     Trajectory i is `simulate` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. `chunk` bounds how many
     run side by side, for memory (all of them by default). `x0` of shape (num, *lattice) gives each its own start.
     `members` (num,) picks other trajectories of the same ensemble than the first `num`, to go on with it later. Other
-    arguments and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
+    arguments, warnings and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
     """
     members = members_of(num, chunk, members)
     if x0 is not None:
         require(x0.ndim >= 2 and x0.shape[0] == num, f"x0 must have shape (num = {num}, *lattice), got {x0.shape}.")
-    integrator = EngineIntegrator(kind, solver, engine)
+    integrator = integrator_of(kind, solver, engine, stochasticity)
     run, ts, x0 = prepare(field, ts, integrator, shape=shape, x0=x0, one_start_each=True, observe=observe)
     return finished(run_members, run, ts, x0, key, members, chunk or num)
 
@@ -187,6 +200,7 @@ def prepare(
     known = concrete(ts)
     if known is not None:
         _check_range(field.process, known, integrator)
+        warn_of_long_steps(field.process, known, integrator)
     return Run(field, observe, lattice, integrator), times, x0
 
 
@@ -215,8 +229,8 @@ def _check_range(process: AbstractProcess, ts: np.ndarray, integrator: AbstractI
     )
     require(
         integrator.skips_end,
-        f"a grid may end at sigma = 0 only with solver 'euler', which does not evaluate the field there; got "
-        f"ts[-1] = {t_end:g}: end at a small positive time, or take 'euler'.",
+        f"a grid may end at sigma = 0 only with solver 'euler' or '{MULTISTEP}', which do not evaluate the field "
+        f"there; got ts[-1] = {t_end:g}: end at a small positive time, or take one of them.",
     )
 
 
