@@ -108,3 +108,20 @@ def test_nonsense_is_refused(without_type_checks):
         compared(magnitudes, magnitudes, num_shells=5)
     with pytest.raises(ValueError, match="holds 0 grid points"):
         compared(magnitudes, magnitudes, window=(20.0, 30.0))
+
+
+@pytest.mark.slow
+@pytest.mark.optimised
+@pytest.mark.parametrize("count", [8, 32])
+def test_intervals_of_the_shift_cover_none_at_their_rate(count):
+    """Peaks of trajectories that scatter about that of the null: 95% of the intervals should contain 0."""
+    repeats, ts = 200, TS[::3]
+    centres = 1.5 * np.exp(np.random.default_rng(count).normal(0, 0.3, (repeats, count)))
+    null = responses([1.5])[0, ::3]
+
+    def explained(magnitudes, key):
+        return sj.excess(ts, magnitudes, null, WAVENUMBERS, key=key, num_bootstrap=200).explained
+
+    magnitudes = jnp.stack([responses(row)[:, ::3] for row in centres])
+    covered = float(jnp.mean(jax.jit(jax.vmap(explained))(magnitudes, jr.split(jr.key(0), repeats))))
+    assert 0.9 < covered < 0.99
