@@ -1,4 +1,4 @@
-r"""The multistep solver for every stochasticity, exact in its stiff linear part (theory.md section 9).
+r"""The multistep solver for every stochasticity, exact in its stiff linear part (theory.md section 1).
 
 In $y = x/\alpha$ and $\ell = -\ln(\sigma/\alpha)$ the reverse dynamics of every process are
 $dy = (1 + \Lambda)(D - y)\,d\ell + \sqrt{2\Lambda}\,(\sigma/\alpha)\,dW_\ell$: with the denoiser $D$ held fixed a step

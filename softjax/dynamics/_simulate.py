@@ -75,7 +75,7 @@ def simulate(
     * `kind`: `"sde"`, the reverse SDE, or `"flow"`, the probability flow.
     * `stochasticity`: $\Lambda\ge0$, one number without unit: how fast the state relaxes towards the equilibrium of
       its time, $dx = [ax + \tfrac12(1 + \Lambda)\beta s]\,d\tau + \sqrt{\Lambda\beta}\,dW$ in $\tau = -t$. An exact
-      score has the same marginals at every $\Lambda$. 0 is the flow, 1 the SDE, which by default it is.
+      score has the same marginals at every $\Lambda$. 0 is the flow, 1 the SDE, the default (theory.md section 1).
     * `solver`: `"euler"` (Euler-Maruyama, the paper's Eq. 42); `"sea"` (additive noise, one score call per step, far
       less biased than Euler for a constant beta, not for one that varies in time); `"shark"` (additive noise, strong
       order 3/2, two calls); `"dpmpp_2m"` (DPM-Solver++(2M), for any stochasticity: one call, exact in the stiff linear

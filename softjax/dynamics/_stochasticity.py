@@ -1,4 +1,4 @@
-"""What a stochasticity means: which program runs, and whether a grid is fine enough for it (theory.md section 9)."""
+"""What a stochasticity means: which program runs, and whether a grid is fine enough for it (theory.md section 1)."""
 
 import warnings
 
