@@ -12,7 +12,7 @@ from softjax.analysis import Excess, equilibrium_correlation_length, excess
 from softjax.convert import load_covariance
 from softjax.experiments._shared.summary import Row, peak_window
 from softjax.experiments._shared.trajectories import ReverseTrajectory
-from softjax.fields import AbstractGaussianField, GaussianField
+from softjax.fields import AbstractGaussianField, CovarianceField
 from softjax.theory import gaussian_responses
 
 NULL_ROWS = ("peak of xi_eq of the null", "peak minus the null's", "xi_eq minus the null's at the peak")
@@ -26,10 +26,9 @@ def stored_null(unit: ReverseTrajectory, folder: Path) -> xr.Dataset:
     return null(unit, found[0], f"covariance of {found[1]}")
 
 
-def null(unit: ReverseTrajectory, field: AbstractGaussianField, about: str, channels: int | None = None) -> xr.Dataset:
+def null(unit: ReverseTrajectory, field: AbstractGaussianField, about: str) -> xr.Dataset:
     """Responses and equilibrium lengths of a Gaussian field at the times of a trajectory, the same at every state."""
-    channels = unit.channels if channels is None else channels
-    magnitude = gaussian_responses(field, unit.ts, unit.modes, channels).magnitude
+    magnitude = gaussian_responses(field, unit.ts, unit.modes, unit.channels).magnitude
     lengths = equilibrium_correlation_length(unit.modes.wavenumbers, magnitude, unit.observer.num_fit_shells).length
     over, named = ("time",), "of the Gaussian null"
     return xr.Dataset(
@@ -46,12 +45,11 @@ def null(unit: ReverseTrajectory, field: AbstractGaussianField, about: str, chan
 
 
 def sampled_null(unit: ReverseTrajectory, states: np.ndarray) -> xr.Dataset:
-    """The null of the stationary covariance of some states (samples, *shape), of what is equal in all channels."""
+    """The null of the covariance of a few states (samples, *shape), shrunk after Ledoit and Wolf."""
     if len(states) < 2:
         return xr.Dataset()
-    plain = states.sum(axis=-1) / np.sqrt(states.shape[-1]) if unit.channels else states
-    field = GaussianField.from_samples(jnp.asarray(plain), unit.field.process)
-    return null(unit, field, f"stationary covariance of its own {len(states)} samples", channels=0)
+    field = CovarianceField.from_samples(states, unit.field.process, channels=unit.channels)
+    return null(unit, field, f"covariance of its own {len(states)} samples, shrunk")
 
 
 def excess_of(dataset: xr.Dataset) -> Excess:

@@ -15,7 +15,7 @@ from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.analysis import equilibrium_correlation_length
 from softjax.dynamics import Trajectory, heun, reverse_drift, simulate
 from softjax.experiments._shared.config import Ensemble, Probe, TimeGrid
-from softjax.fields import AbstractField, NetworkField
+from softjax.fields import AbstractField
 from softjax.jacobian import ModeProbe, ModeResponse, mode_response
 from softjax.observables import binarize, correlation_length, luminance, magnetisation
 from softjax.processes import log_grid
@@ -103,10 +103,7 @@ def length_of(grey: Configuration, length: LengthOf) -> Array:
 
 def labelled_field(field: AbstractField, label: Array | None) -> AbstractField:
     """The field of a class, where there are classes."""
-    if label is None:
-        return field
-    assert isinstance(field, NetworkField)
-    return field.with_label(label)
+    return field if label is None else field.with_label(label)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def observation(modes: FourierModes, response: ModeResponse, num_fit_shells: int, **others: Any) -> Observed:
@@ -228,6 +225,7 @@ def fitted_trajectory(
     What they need is what the compiler says of one measurement; directions are halved until it fits. Raises
     `ValueError` for Heun's sampler on another clock than EDM's.
     """
+    require(labels is None or hasattr(field, "with_label"), f"{type(field).__name__} has no classes: leave labels out.")
     name = type(field.process).__name__
     require(
         sampler != "heun" or field.process.has_edm_clock(), f"heun is the sampler of an EDM process, not of {name}."
