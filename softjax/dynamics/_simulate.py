@@ -83,7 +83,7 @@ def simulate(
     * `engine`: `"diffrax"`, or `"scan"`, a plain `jax.lax.scan` (euler and sea) that also differentiates in reverse
       mode. Both follow the same path for the same key. `"dpmpp_2m"` is the same scan under both.
 
-    Steps for 1% of the final variances on `log_grid(6, 1e-3, n)`: with `"dpmpp_2m"` n = 110, or 6.5 times the
+    Steps for 1% of the final variances on `log_grid(6, 1e-3, n)`: with `"dpmpp_2m"` n = 110, or 7 times the
     stochasticity if that is more; with `"euler"` 2400, 850 and 1600 at stochasticity 1, 8 and 64.
 
     The same key gives the same trajectory, and is member i of an ensemble for `jax.random.fold_in(key, i)`. `observe`

@@ -7,6 +7,7 @@ import pytest
 from helpers import FLOAT, X64, assert_close, convergence_order, needs_x64, strong_order, within_standard_errors
 
 import softjax as sj
+from softjax.dynamics import _dpm, _engines
 
 MULTISTEP = "dpmpp_2m"
 PROCESSES = {
@@ -183,9 +184,10 @@ def moments(solver, num_steps, value, x0):
 
     def end(noise):
         with pytest.MonkeyPatch.context() as patched:
-            for module in ("_dpm", "_engines"):
+            for module in (_dpm, _engines):
                 patched.setattr(
-                    f"softjax.dynamics.{module}.interval_noise",
+                    module,
+                    "interval_noise",
                     lambda key, index, step, shape: (noise[index][None] * steps[index], noise[index][None]),
                 )
             options = {"solver": solver, "engine": "scan", "stochasticity": value, "observe": lambda t, x: t}
@@ -263,6 +265,41 @@ def test_two_clouds_keep_their_moments_and_histogram(value):
         shares = np.mean(side[:, None] < edges, axis=0)
         wanted = np.asarray([0.158655, 0.5, 0.841345])
         assert within_standard_errors(shares, wanted, np.sqrt(wanted * (1 - wanted) / side.size))
+
+
+class Independent(sj.AbstractField):
+    """Gaussian sites, each with a variance of its own."""
+
+    variances: jax.Array
+    process: sj.AbstractProcess
+
+    def denoise(self, t, x):
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        return alpha * self.variances * x / (alpha**2 * self.variances + sigma**2)
+
+
+@needs_x64
+@pytest.mark.optimised
+@pytest.mark.parametrize(
+    ("solver", "value", "num_steps"),
+    [(MULTISTEP, 1.0, 110), (MULTISTEP, 8.0, 110), (MULTISTEP, 64.0, 448), ("euler", 8.0, 860)],
+)
+def test_final_variances_are_right_to_one_percent_with_the_steps_that_the_guide_asks_for(
+    monkeypatch, solver, value, num_steps
+):
+    field, ts = Independent(variances=jnp.geomspace(0.01, 100, 9), process=sj.VP()), sj.log_grid(6.0, 1e-3, num_steps)
+
+    def end(start, noise):
+        for module in (_dpm, _engines):
+            monkeypatch.setattr(module, "interval_noise", lambda key, i, h, shape: (jnp.sqrt(h) * noise[i], noise[i]))
+        options = {"solver": solver, "engine": "scan", "stochasticity": value, "observe": lambda t, x: t}
+        return jnp.sum(sj.simulate(field, ts, x0=start, key=jr.key(0), **options).x)
+
+    # The map is linear and acts site by site: its derivatives carry the variance of the start and of the noise.
+    factors = jax.grad(end, (0, 1))(jnp.ones(9), jnp.zeros((num_steps, 9)))
+    first, last = (field.process.alpha(t) ** 2 * field.variances + field.process.sigma(t) ** 2 for t in (ts[0], ts[-1]))
+    found = factors[0] ** 2 * first + jnp.sum(factors[1] ** 2, axis=0)
+    assert np.max(np.abs(found / last - 1)) < 0.01
 
 
 @pytest.mark.parametrize(
