@@ -284,8 +284,10 @@ def _single_mode(pattern: Configuration) -> FourierModes:
 def labels(unit: Any, **attributes: Any) -> xr.Dataset:
     """Times and modes of a trajectory as coordinates, beside other attributes."""
     modes, ts = unit.modes, np.asarray(unit.ts)
+    level = attributes.get("clock") == "sigma"
+    clock = {"long_name": "noise level", "units": "data"} if level else {"long_name": "diffusion time", "units": "1"}
     coordinates = {
-        "time": (("time",), ts, {"long_name": "diffusion time", "units": "1"}),
+        "time": (("time",), ts, clock),
         "shell": (("shell",), np.arange(modes.num_shells), {"long_name": "Fourier shell", "units": "1"}),
         "wavenumber": (("shell",), np.asarray(modes.wavenumbers), {"units": "rad/site"}),
         "direction_shell": (("direction",), np.asarray(modes.shells), {"units": "1"}),

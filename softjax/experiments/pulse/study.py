@@ -200,7 +200,10 @@ def pictures(config: Config, unit: Trial) -> xr.Dataset:
     states = np.asarray(_paths(unit))[:, index]
     return xr.Dataset(
         {"snapshot_state": (("guided", "snapshot", "y", "x", "channel"), states, {"units": "data"})},
-        coords={"snapshot_sigma": (("snapshot",), ts[index], {"units": "data"})},
+        coords={
+            "snapshot_sigma": (("snapshot",), ts[index], {"units": "data"}),
+            "guided": (("guided",), np.asarray(["no guidance", "critical pulse"])),
+        },
     )
 
 
