@@ -118,9 +118,9 @@ def load_network(folder: Path | str, label: int | None = None) -> NetworkField:
 
 
 def _channels(config: Any) -> int | None:
-    """The channels of a network's images; None for a U-Net of one, which takes images without that axis too."""
+    """The channels of a network's images; None for a single one, as such networks take images without that axis too."""
     known = config.img_channels if isinstance(config, EDM2Config) else getattr(config, "channels", 1)
-    return known if isinstance(config, EDM2Config) or known > 1 else None
+    return known if known > 1 else None
 
 
 def read_description(folder: Path | str) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def test_fashion_resumes_only_with_the_same_weights(fashion_run, unet, tmp_path)
 def test_fashion_keeps_all_that_it_shows(fashion_run, unet, monkeypatch):
     data, path = fashion_run
     assert set(sj.experiments.load_results(path).variables) == set(data.variables)
-    monkeypatch.setattr("softjax.experiments.fashion.study._equivariance", None)  # to call it again fails
+    monkeypatch.setattr("softjax.experiments.fashion.study.equivariance", None)  # to call it again fails
     again = fashion.run(replace(FASHION, weights=unet), path)
     for name in ("leakage", "zone_rate", "effective_radius"):
         assert_close(again[name].values, data[name].values)
