@@ -1,13 +1,12 @@
 """One page of a result."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from softjax.cli._command import MORE_MEMORY, Command
-from softjax.cli._output import whole
+from softjax.cli._output import list_failed, whole
 
 
 @dataclass(frozen=True)
@@ -39,10 +38,7 @@ class Report(Command):
         print(f"Page {self.target} ({len(text.encode()) / 1e6:.2f} MB)")
         if self.open and not webbrowser.open(self.target.resolve().as_uri()):
             print("There is no browser here to show it: open the file yourself.")
-        failed = status(self.out).failed
-        for reason in failed:
-            print(f"failed: {reason}", file=sys.stderr)
-        return 1 if failed else 0
+        return list_failed(status(self.out).failed)
 
     def what_remains(self) -> str:
         """The page is written when it is whole."""

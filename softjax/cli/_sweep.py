@@ -1,6 +1,5 @@
 """Sweeps of experiments over their parameters, and how far they are."""
 
-import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import tyro
 
 from softjax.cli._command import MORE_MEMORY, Command
 from softjax.cli._experiment import draw, save
-from softjax.cli._output import progress_bar, whole
+from softjax.cli._output import list_failed, progress_bar, whole
 from softjax.experiments._shared.config import checked
 
 Config = TypeVar("Config", bound=Any)
@@ -109,7 +108,7 @@ class Sweep(Command, Generic[Config]):
         row = drawn_row(rows, self.row)
         draw(sweep_figure(rows, row), self.out.expanduser() / "sweep")
         print(f"{row}: figure {self.out / 'sweep.png'} (and .pdf), table {self.out / 'table.csv'}, data {self.data}")
-        return _report(dataset.attrs.get("failed", []))
+        return list_failed(dataset.attrs.get("failed", []))
 
     def _client(self) -> Any:
         from contextlib import nullcontext
@@ -136,13 +135,6 @@ def _axes(typed: Sequence[str]) -> dict[Any, list[Any]]:
     if repeated := {str(name) for name in names if names.count(name) > 1}:
         raise ValueError(f"--axis names {', '.join(sorted(repeated))} twice: give all values of an axis at once.")
     return dict(axes)
-
-
-def _report(failed: list[str]) -> int:
-    """Lists what failed; the exit code."""
-    for reason in failed:
-        print(f"failed: {reason}", file=sys.stderr)
-    return 1 if failed else 0
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from softjax.plotting._overview import overview as overview
 from softjax.plotting._peak import mark_peak as mark_peak
 from softjax.plotting._pictures import image as image
 from softjax.plotting._rates import rate_panel as rate_panel
+from softjax.plotting._softening import length_curves as length_curves
+from softjax.plotting._softening import shell_curves as shell_curves
 from softjax.plotting._style import EQUILIBRIUM as EQUILIBRIUM
 from softjax.plotting._style import EXACT as EXACT
 from softjax.plotting._style import FIELD_LIMITS as FIELD_LIMITS

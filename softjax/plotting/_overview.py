@@ -13,7 +13,8 @@ from softjax.analysis import CriticalPoint
 from softjax.plotting._figure import Figure
 from softjax.plotting._peak import mark_peak
 from softjax.plotting._pictures import image
-from softjax.plotting._style import EQUILIBRIUM, EXACT, NULL, STYLE, shell_colors
+from softjax.plotting._softening import shell_curves
+from softjax.plotting._style import EQUILIBRIUM, EXACT, NULL, STYLE
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -136,11 +137,8 @@ def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity, end: fl
     near = near if near.sum() >= 3 else np.ones_like(near)
     ts = dataset["time"].values[near]
     responses = np.median(dataset[quantity].values, axis=0)[near]
-    for shell, color in shell_colors(responses.shape[1]):
-        axis.plot(ts, responses[:, shell], color=color, label=f"n = {shell}")
-        if quantity == "magnitude" and "null_magnitude" in dataset:
-            null = dataset["null_magnitude"].values[near, shell]
-            axis.plot(ts, null, color=color, **NULL, label="Gaussian null" if shell == 0 else None)
+    null = dataset["null_magnitude"].values[near] if quantity == "magnitude" and "null_magnitude" in dataset else None
+    shell_curves(axis, ts, responses, null)
     if f"pattern_{quantity}" in dataset:
         along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)[near]
         axis.plot(ts, along, color="black", linestyle="--", label="pattern")

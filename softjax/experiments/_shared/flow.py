@@ -15,9 +15,6 @@ from softjax.experiments._shared.networks import edm_network, require_classes
 from softjax.experiments._shared.trajectories import ReverseTrajectory, fitted_trajectory
 from softjax.processes import karras_grid
 
-LOWEST_PEAK = 0.1
-"""Peaks are looked for above this noise level: below, the image is finished and the response that of its pixels."""
-
 
 def flow_trajectory(
     weights: str | None, num_trajectories: int, labels: Sequence[int], seed: int, noise: NoiseGrid, probe: Probe

@@ -13,15 +13,18 @@ import xarray as xr
 from softjax._checks import lattice_of, public, require, require_decreasing
 from softjax._types import Array, Int, PRNGKeyArray, Times
 from softjax.experiments._shared.config import Probe
+from softjax.experiments._shared.networks import LOWEST_PEAK
 from softjax.experiments._shared.null import null, sampled_null
-from softjax.experiments._shared.summary import equilibrium_peak
+from softjax.experiments._shared.summary import equilibrium_peak, softest
 from softjax.experiments._shared.trajectories import (
     LengthOf,
     ReverseTrajectory,
     Sampler,
+    class_labels,
     fitted_trajectory,
     labels,
     snapshots,
+    states_of,
 )
 from softjax.experiments._shared.zone import equivariance, soft_modes
 from softjax.fields import AbstractField, AbstractGaussianField, channels_of
@@ -42,7 +45,7 @@ def suggested_sampler(field: AbstractField) -> Sampler:
 
 def lowest_peak_time(process: AbstractProcess) -> float:
     """The time below which no peak is looked for."""
-    return 0.1 if process.has_edm_clock() else float(process.from_noise_to_signal(LOWEST_LEVEL))
+    return LOWEST_PEAK if process.has_edm_clock() else float(process.from_noise_to_signal(LOWEST_LEVEL))
 
 
 def described(unit: ReverseTrajectory, lowest: float, **attributes: Any) -> xr.Dataset:
@@ -59,9 +62,7 @@ def described(unit: ReverseTrajectory, lowest: float, **attributes: Any) -> xr.D
         free_response=(("time",), np.asarray(free), {"units": "1/t", "long_name": "response of noise alone"}),
         noise_scale=(("time",), np.asarray(level), {"units": "data", "long_name": "noise scale"}),
     )
-    if unit.labels is None:
-        return about
-    return about.assign_coords(label=(("trajectory",), np.asarray(unit.labels), {"units": "1"}))
+    return about.assign_coords(class_labels(unit))
 
 
 def looked_at(
@@ -80,31 +81,22 @@ def looked_at(
     known, that of the trajectories' own ends is added.
     """
     key_zone, key_modes = jr.split(key)
-    found = xr.Dataset() if "null_magnitude" in dataset else sampled_null(unit, dataset["final_state"].values)
-    if num_zone_times:
-        sizes = {"num_times": num_zone_times, "num_states": num_states, "max_shell": max_shell}
-        found = found.merge(equivariance(unit, **sizes, key=key_zone))
-    if num_modes:
-        at = _softest(unit, dataset)
-        modes = soft_modes(unit, at=at, num_states=num_states, num=num_modes, key=key_modes)
-        found = found.merge(modes).assign_attrs({**found.attrs, **modes.attrs})
-    return found
-
-
-def _softest(unit: ReverseTrajectory, dataset: xr.Dataset) -> int:
-    """Which time of the grid."""
-    peak = float(equilibrium_peak(dataset).location)
-    if np.isfinite(peak):
-        return int(np.argmin(np.abs(np.log(np.asarray(unit.ts) / peak))))
-    return int(np.argmax(np.median(dataset["equilibrium_length"].values, axis=0)))
+    found = [] if "null_magnitude" in dataset else [sampled_null(unit, dataset["final_state"].values)]
+    if num_zone_times or num_modes:
+        states = states_of(unit, jnp.arange(num_states))
+        if num_zone_times:
+            found.append(equivariance(unit, states, num_times=num_zone_times, max_shell=max_shell, key=key_zone))
+        if num_modes:
+            at = softest(dataset, float(equilibrium_peak(dataset).location))
+            found.append(soft_modes(unit, states, at=at, num=num_modes, key=key_modes))
+    return xr.merge(found, combine_attrs="no_conflicts") if found else xr.Dataset()
 
 
 def _known(unit: ReverseTrajectory, lowest: float, field: AbstractGaussianField | None) -> xr.Dataset:
     about = described(unit, lowest).merge(snapshots(None, unit))
     if field is None:
         return about
-    responses = null(unit, field, "of the field given")
-    return about.merge(responses).assign_attrs({**about.attrs, **responses.attrs})
+    return about.merge(null(unit, field, "of the field given"), combine_attrs="no_conflicts")
 
 
 def _in_turn(labels: Int[Array, " labels"], num: int) -> np.ndarray:

@@ -12,6 +12,9 @@ from softjax.data import SPIN_THRESHOLD
 from softjax.experiments._shared.config import TrainedNetwork
 from softjax.fields import NetworkField
 
+LOWEST_PEAK = 0.1
+"""Peaks are looked for above this time or noise level: below, the images are finished, the responses their pixels'."""
+
 
 def loaded(folder: Path) -> NetworkField:
     """The field of the network in a folder; the cells of a sweep share it, as long as its weights stay the same."""

@@ -10,7 +10,7 @@ import xarray as xr
 from softjax._types import Array
 from softjax.analysis import Excess, equilibrium_correlation_length, excess
 from softjax.convert import load_covariance
-from softjax.experiments._shared.summary import Row, peak_window
+from softjax.experiments._shared.summary import Row, nearest, peak_window
 from softjax.experiments._shared.trajectories import ReverseTrajectory
 from softjax.fields import AbstractGaussianField, CovarianceField
 from softjax.theory import gaussian_responses
@@ -71,7 +71,7 @@ def null_rows(dataset: xr.Dataset) -> list[Row]:
     rows.append(Row(NULL_ROWS[1], float(found.shift), clock, _interval(found.shift_interval), reason=reasons[1]))
     location = float(found.point.location)
     if np.isfinite(location):
-        at = int(np.argmin(np.abs(np.log(dataset["time"].values / location))))
+        at = nearest(dataset["time"], location)
         rows.append(Row(NULL_ROWS[2], float(found.length_excess[at]), "sites", _interval(found.length_interval[at])))
     return rows
 

@@ -42,7 +42,14 @@ def peak_window(dataset: xr.Dataset) -> tuple[float, float] | None:
     Above `lowest_peak_time` of the dataset, a tenth of t_c where that is not named: below, single trajectories have
     spikes. A grid with fewer than three times above is searched whole.
     """
-    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
+    return _above(dataset, _lowest(dataset))
+
+
+def _lowest(dataset: xr.Dataset) -> float:
+    return dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
+
+
+def _above(dataset: xr.Dataset, lowest: float) -> tuple[float, float] | None:
     return (lowest, math.inf) if np.sum(dataset["time"].values >= lowest) >= 3 else None
 
 
@@ -53,15 +60,25 @@ def median_peak(dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) 
     are left out, but a grid with fewer than three times above is searched whole. The same data give the same interval.
     Raises `ValueError` for curves that are not finite or of another shape.
     """
-    ts = dataset["time"].values
-    window = (lowest, math.inf) if np.sum(ts >= lowest) >= 3 else None
-    return critical_point(jnp.asarray(ts), jnp.asarray(curves.values), key=jr.key(0), window=window)
+    ts, window = jnp.asarray(dataset["time"].values), _above(dataset, lowest)
+    return critical_point(ts, jnp.asarray(curves.values), key=jr.key(0), window=window)
 
 
 def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
     """`median_peak` of the equilibrium length (trajectory, time) in sites, within `peak_window`."""
-    window = peak_window(dataset)
-    return median_peak(dataset, dataset["equilibrium_length"], 0.0 if window is None else window[0])
+    return median_peak(dataset, dataset["equilibrium_length"], _lowest(dataset))
+
+
+def nearest(times: xr.DataArray, time: float) -> int:
+    """Index of the time that is nearest by its logarithm."""
+    return int(np.argmin(np.abs(np.log(times.values / time))))
+
+
+def softest(dataset: xr.Dataset, peak: float) -> int:
+    """Index of the time of the equilibrium length's peak; without one, of where the median length is largest."""
+    if np.isfinite(peak):
+        return nearest(dataset["time"], peak)
+    return int(np.argmax(dataset["equilibrium_length"].median("trajectory").values))
 
 
 def growth(dataset: xr.Dataset) -> xr.DataArray:

@@ -88,7 +88,8 @@ def resolve(config: Any) -> Target:
                 f"{name} is no folder, no network that ships, and not of the form package.module:name."
             ) from error
     if folder.is_dir():
-        stamp = tuple(sorted((str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in folder.rglob("*.*")))
+        files = sorted((*folder.glob("*.*"), *folder.glob("*/*.*")))
+        stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         return _of_folder(folder, stamp)
     return _of_name(name, config.process, config.prediction, config.shape, config.channels)
 

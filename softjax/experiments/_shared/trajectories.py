@@ -297,6 +297,11 @@ def labels(unit: Any, **attributes: Any) -> xr.Dataset:
     return xr.Dataset(coords=coordinates, attrs={"updates_per_trajectory": updates, **attributes})
 
 
+def class_labels(unit: ReverseTrajectory) -> dict[str, Any]:
+    """The class of every trajectory as a coordinate; nothing where there are no classes."""
+    return {} if unit.labels is None else {"label": (("trajectory",), np.asarray(unit.labels), {"units": "1"})}
+
+
 def dictionary(patterns: Array) -> xr.Dataset:
     """The patterns of a field, as figures draw them."""
     return xr.Dataset({"dictionary": (("pattern", "patch_y", "patch_x"), np.asarray(patterns), {"units": "data"})})
@@ -305,7 +310,7 @@ def dictionary(patterns: Array) -> xr.Dataset:
 def snapshots(config: Any, unit: Any) -> xr.Dataset:
     """States of trajectory 0 at a few times, evenly spaced on the grid: the same path, once more without probes."""
     del config
-    states, ts = np.asarray(_states_of_first(unit)), np.asarray(unit.ts)
+    states, ts = np.asarray(states_of(unit, jnp.zeros(1, jnp.int32))[0]), np.asarray(unit.ts)
     index = np.rint(np.linspace(0, ts.size - 1, NUM_SNAPSHOTS)).astype(int)
     return xr.Dataset(
         {"snapshot_state": (("snapshot", *unit.dims), states[index], {"long_name": "trajectory 0", "units": "data"})},
@@ -314,6 +319,6 @@ def snapshots(config: Any, unit: Any) -> xr.Dataset:
 
 
 @eqx.filter_jit
-def _states_of_first(unit: Any) -> Array:
-    members = jnp.zeros(1, jnp.int32)
-    return jax.vmap(lambda member: unit.trajectory(member, lambda t, x: x).observed)(members)[0]
+def states_of(unit: Any, members: Array) -> Array:
+    """States of some trajectories at every time, (members, times, *shape)."""
+    return jax.vmap(lambda member: unit.trajectory(member, lambda t, x: x).observed)(members)

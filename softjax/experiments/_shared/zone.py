@@ -16,19 +16,19 @@ _NUM_PROBES = 16
 
 
 def equivariance(
-    unit: ReverseTrajectory, *, num_times: int, num_states: int, max_shell: int, key: PRNGKeyArray
+    unit: ReverseTrajectory, states: Array, *, num_times: int, max_shell: int, key: PRNGKeyArray
 ) -> xr.Dataset:
     """Leakage, whole-zone growth rates and reach at a few times of the grid, evenly spaced, of the first trajectories.
 
-    Over the dimensions state and equivariance_time: `leakage`, share of the response outside the Fourier pair, per
-    shell; `zone_rate`, sigma^2 Re lambda over the whole zone; `effective_radius` of the denoiser's Jacobian.
+    `states` are theirs at every time, (states, times, *shape). Over the dimensions state and equivariance_time:
+    `leakage`, share of the response outside the Fourier pair, per shell; `zone_rate`, sigma^2 Re lambda over the whole
+    zone; `effective_radius` of the denoiser's Jacobian.
     """
     index = np.unique(np.linspace(0, unit.ts.size - 1, num_times).astype(int))
-    members = jnp.arange(num_states)
-    states = states_of(unit, members)[:, index]
+    members = jnp.arange(len(states))
     lattice = unit.shape[:-1] if unit.channels else unit.shape
     modes = fourier_modes(lattice, max_shell, channels=0)
-    leakage, rate, radius = map(np.asarray, _equivariance(unit, members, unit.ts[index], states, modes, key))
+    leakage, rate, radius = map(np.asarray, _equivariance(unit, members, unit.ts[index], states[:, index], modes, key))
     over, zone = ("state", "equivariance_time"), tuple(f"k{name}" for name in unit.dims[: len(lattice)])
     return xr.Dataset(
         {
@@ -40,16 +40,16 @@ def equivariance(
     )
 
 
-def soft_modes(unit: ReverseTrajectory, *, at: int, num_states: int, num: int, key: PRNGKeyArray) -> xr.Dataset:
-    r"""The modes of the drift's Jacobian that grow fastest, at the `at`-th time, on the first trajectories' states.
+def soft_modes(unit: ReverseTrajectory, states: Array, *, at: int, num: int, key: PRNGKeyArray) -> xr.Dataset:
+    r"""The modes of the drift's Jacobian that grow fastest, at the `at`-th time, of the first trajectories.
 
-    Over the dimensions state and rank: `leading_rate`, the eigenvalue of the symmetric part of J (that of J where the
-    drift is a gradient), 1/t; `leading_residual`; `leading_mode`, of unit norm; `leading_content`, its power in every
-    isotropic Fourier shell.
+    `states` are theirs at every time, (states, times, *shape). Over the dimensions state and rank: `leading_rate`, the
+    eigenvalue of the symmetric part of J (that of J where the drift is a gradient), 1/t; `leading_residual`;
+    `leading_mode`, of unit norm; `leading_content`, its power in every isotropic Fourier shell.
     """
-    members = jnp.arange(num_states)
-    states = states_of(unit, members)[:, at]
-    values, residuals, vectors, content = map(np.asarray, _leading(unit, members, unit.ts[at], states, num, key))
+    members = jnp.arange(len(states))
+    found = _leading(unit, members, unit.ts[at], states[:, at], num, key)
+    values, residuals, vectors, content = map(np.asarray, found)
     over = ("state", "rank")
     return xr.Dataset(
         {
@@ -60,12 +60,6 @@ def soft_modes(unit: ReverseTrajectory, *, at: int, num_states: int, num: int, k
         },
         attrs={"leading_time": float(unit.ts[at])},
     )
-
-
-@eqx.filter_jit
-def states_of(unit: ReverseTrajectory, members: Array) -> Array:
-    """States of some trajectories at every time, (members, times, *shape)."""
-    return jax.vmap(lambda member: unit.trajectory(member, lambda t, x: x).observed)(members)
 
 
 @eqx.filter_jit

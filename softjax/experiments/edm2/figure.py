@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.plotting import EQUILIBRIUM, NULL, STYLE, Figure, image, mark_peak, shell_colors
+from softjax.plotting import STYLE, Figure, image, length_curves, mark_peak, shell_curves
 
 _SHOWN = 10
 
@@ -25,7 +25,7 @@ def figure(dataset: xr.Dataset) -> Figure:
         finals = dataset["final_state"].values[:_SHOWN]
         _pictures(rows[1], "images", finals, [""] * len(finals), np.zeros(len(finals)))
         lengths, responses, dispersion = rows[2].subplots(1, 3)
-        _lengths(lengths, dataset)
+        length_curves(lengths, dataset, r"$\xi$ of the luminance")
         _responses(responses, dataset)
         _dispersion(dispersion, dataset)
         peak = equilibrium_peak(dataset)
@@ -47,35 +47,15 @@ def _pictures(figure: SubFigure, title: str, images: np.ndarray, titles: list[st
         axis.set_title(name, fontsize=9)
 
 
-def _lengths(axis: Axes, dataset: xr.Dataset) -> None:
-    ts = dataset["time"].values
-    for name, color, label in (
-        ("correlation_length", "black", r"$\xi$ of the luminance"),
-        ("equilibrium_length", EQUILIBRIUM, r"$\xi_{eq}$"),
-    ):
-        curves = dataset[name].values
-        axis.plot(ts, curves.T, color=color, alpha=0.15, linewidth=0.7)
-        axis.plot(ts, np.median(curves, axis=0), color=color, label=f"{label}, median")
-    if "null_length" in dataset:
-        axis.plot(ts, dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label=r"$\xi_{eq}$, Gaussian null")
-    axis.set(title="correlation lengths", ylabel=r"$\xi$  (sites)")
-    axis.set_ylim(bottom=0)
-
-
 def _responses(axis: Axes, dataset: xr.Dataset) -> None:
     scaled = (dataset["magnitude"] * dataset["time"]).median("trajectory").values
-    for shell, color in shell_colors(scaled.shape[1]):
-        axis.plot(dataset["time"].values, scaled[:, shell], color=color, label=f"n = {shell}")
-    if "null_magnitude" in dataset:
-        null = (dataset["null_magnitude"] * dataset["time"]).values
-        for shell, color in shell_colors(null.shape[1]):
-            axis.plot(dataset["time"].values, null[:, shell], color=color, **NULL, label="null" if shell == 0 else None)
+    null = (dataset["null_magnitude"] * dataset["time"]).values if "null_magnitude" in dataset else None
+    shell_curves(axis, dataset["time"].values, scaled, null)
     axis.set(title="softening of the Fourier shells", ylabel=r"$\sigma\,\|J v_n\|$")
     axis.set_ylim(bottom=0)
 
 
 def _dispersion(axis: Axes, dataset: xr.Dataset) -> None:
     relative = (dataset["magnitude"] / dataset["magnitude"].sel(shell=0)).median("trajectory").values
-    for shell, color in shell_colors(relative.shape[1]):
-        axis.plot(dataset["time"].values, relative[:, shell], color=color, label=f"n = {shell}")
+    shell_curves(axis, dataset["time"].values, relative)
     axis.set(title="normalised dispersion", ylabel=r"$\Lambda_n/\Lambda_0$")

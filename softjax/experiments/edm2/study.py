@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from softjax.experiments._shared.flow import LOWEST_PEAK, flow_trajectory
-from softjax.experiments._shared.networks import checksum, edm_folder
+from softjax.experiments._shared.flow import flow_trajectory
+from softjax.experiments._shared.networks import LOWEST_PEAK, checksum, edm_folder
 from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
-from softjax.experiments._shared.trajectories import ReverseTrajectory, labels, snapshots
+from softjax.experiments._shared.trajectories import ReverseTrajectory, class_labels, labels, snapshots
 from softjax.experiments.edm2.config import Config
 
 
@@ -25,11 +25,8 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     """Noise levels (`time`) and modes, the null of the data, and the class of every trajectory, `label`."""
     folder = edm_folder(config.weights)
     about = labels(unit, weights_sha256=checksum(folder), lowest_peak_time=LOWEST_PEAK, clock="sigma")
-    null = stored_null(unit, folder)
-    about = about.merge(null).assign_attrs(null.attrs)
-    if unit.labels is None:
-        return about
-    return about.assign_coords(label=(("trajectory",), np.asarray(unit.labels), {"units": "1"}))
+    about = about.merge(stored_null(unit, folder), combine_attrs="no_conflicts")
+    return about.assign_coords(class_labels(unit))
 
 
 def weights(config: Config) -> dict[str, str]:

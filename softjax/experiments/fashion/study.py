@@ -13,6 +13,7 @@ from softjax.convert import load_module, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES, SPIN_THRESHOLD
 from softjax.experiments._shared.judge import Judge
 from softjax.experiments._shared.networks import (
+    LOWEST_PEAK,
     checksum,
     fashion_folder,
     fashion_weights,
@@ -31,14 +32,18 @@ from softjax.experiments._shared.summary import (
     peak_row,
     softening_findings,
 )
-from softjax.experiments._shared.trajectories import ReverseTrajectory, labels, reverse_trajectory, snapshots
+from softjax.experiments._shared.trajectories import (
+    ReverseTrajectory,
+    labels,
+    reverse_trajectory,
+    snapshots,
+    states_of,
+)
 from softjax.experiments._shared.zone import equivariance
 from softjax.experiments.fashion.config import Config
 from softjax.fields import AbstractField
 from softjax.observables import binarize
 
-LOWEST_PEAK = 0.1
-"""Peaks are looked for above this time: below, the images are finished and the responses that of their pixels."""
 SURE = 0.8
 """Probability above which the classifier is taken to recognise a sample."""
 
@@ -66,8 +71,7 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     folder = fashion_folder(config)
     epochs = float(read_description(folder).get("about", {}).get("epochs", 0.0))
     about = labels(unit, epochs=epochs, lowest_peak_time=LOWEST_PEAK, weights_sha256=checksum(folder))
-    null = stored_null(unit, folder)
-    return about.merge(null).assign_attrs(null.attrs)
+    return about.merge(stored_null(unit, folder), combine_attrs="no_conflicts")
 
 
 def derive(config: Config, unit: ReverseTrajectory, dataset: xr.Dataset) -> xr.Dataset:
@@ -86,8 +90,8 @@ def derive(config: Config, unit: ReverseTrajectory, dataset: xr.Dataset) -> xr.D
     _, key_probes = jr.split(jr.key(config.seed))
     measured = equivariance(
         unit,
+        states_of(unit, jnp.arange(config.num_equivariance_states)),
         num_times=config.num_equivariance_times,
-        num_states=config.num_equivariance_states,
         max_shell=config.probe.max_shell,
         key=key_probes,
     )

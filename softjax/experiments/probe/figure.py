@@ -4,11 +4,11 @@ import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
 from softjax.experiments.probe.study import leading_rates, softness
-from softjax.plotting import EQUILIBRIUM, NULL, STYLE, equivariance_panels, image, mark_peak, shell_colors
+from softjax.plotting import STYLE, Figure, equivariance_panels, image, length_curves, mark_peak, shell_curves
 
 _SHOWN = 10
 
@@ -71,22 +71,10 @@ def _picture(axis: Axes, state: np.ndarray, channels: bool, level: float = 0.0) 
 def _curves(figure: SubFigure, dataset: xr.Dataset) -> None:
     lengths, responses = figure.subplots(1, 2)
     ts, peak = dataset["time"].values, equilibrium_peak(dataset)
-    for name, color, label in (
-        ("correlation_length", "black", r"$\xi$"),
-        ("equilibrium_length", EQUILIBRIUM, r"$\xi_{eq}$"),
-    ):
-        curves = dataset[name].values
-        lengths.plot(ts, curves.T, color=color, alpha=0.15, linewidth=0.7)
-        lengths.plot(ts, np.median(curves, axis=0), color=color, label=f"{label}, median")
-    if "null_length" in dataset:
-        lengths.plot(ts, dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label=r"$\xi_{eq}$, Gaussian null")
-        null = (dataset["null_magnitude"] / dataset["free_response"]).values
-        for shell, color in shell_colors(null.shape[1]):
-            responses.plot(ts, null[:, shell], color=color, **NULL, label="null" if shell == 0 else None)
-    lengths.set(title="correlation lengths", ylabel=r"$\xi$  (sites)")
+    length_curves(lengths, dataset, r"$\xi$")
     soft = softness(dataset).values
-    for shell, color in shell_colors(soft.shape[1]):
-        responses.plot(ts, soft[:, shell], color=color, label=f"n = {shell}")
+    null = (dataset["null_magnitude"] / dataset["free_response"]).values if "null_magnitude" in dataset else None
+    shell_curves(responses, ts, soft, null)
     responses.axhline(1, color="0.25", linewidth=0.8)
     above = ts >= dataset.attrs["lowest_peak_time"]
     if np.any(above):
@@ -98,7 +86,6 @@ def _curves(figure: SubFigure, dataset: xr.Dataset) -> None:
         axis.set_xlabel(f"{'noise level' if dataset.attrs['clock'] == 'sigma' else 'time'} {_clock(dataset)}")
         if np.isfinite(float(peak.location)):
             mark_peak(axis, peak, r"peak of $\xi_{eq}$, 95%")
-    lengths.set_ylim(bottom=0)
     lengths.legend(loc="best")
     responses.legend(loc="lower left", ncols=3)
 

@@ -10,9 +10,10 @@ from softjax._checks import require
 from softjax._types import PRNGKeyArray
 from softjax.experiments._shared.flow import classes_of_trajectories
 from softjax.experiments._shared.microscope import described, looked_at, lowest_peak_time, suggested_sampler
+from softjax.experiments._shared.networks import LOWEST_PEAK
 from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
-from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row
+from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row, nearest, softest
 from softjax.experiments._shared.target import Target, resolve
 from softjax.experiments._shared.trajectories import ReverseTrajectory, fitted_trajectory, snapshots
 from softjax.experiments.probe.config import Config
@@ -74,11 +75,11 @@ def _keys(config: Config, sampler: str) -> tuple[PRNGKeyArray, PRNGKeyArray]:
 def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     """Times, modes and classes, the responses of noise, what the target is, and the null of its data if it has them."""
     target = resolve(config)
-    lowest = 0.1 if target.t_max is not None else lowest_peak_time(unit.field.process)
+    lowest = LOWEST_PEAK if target.t_max is not None else lowest_peak_time(unit.field.process)
     process = unit.field.process
     about = described(unit, lowest, target=config.target, process=repr(process), sampler=unit.sampler)
     null = stored_null(unit, target.folder) if target.folder else xr.Dataset()
-    return about.merge(null).assign_attrs(null.attrs)
+    return about.merge(null, combine_attrs="no_conflicts")
 
 
 def weights(config: Config) -> dict[str, str]:
@@ -109,7 +110,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     clock = dataset.attrs["clock"]
     rows = [replace(row, units=clock) for row in (equilibrium_row(dataset), growth_row(dataset))]
     null = null_rows(dataset)
-    at = _nearest(dataset, rows[0].value)
+    at = softest(dataset, rows[0].value)
     soft = softness(dataset).isel(time=at).values
     rows += [Row(f"softness of shell {n} there", float(soft[n]), "1") for n in (0, 1, soft.size - 1)]
     if "effective_radius" in dataset:
@@ -123,16 +124,8 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [rows[0], *null, *rows[1:], *cost_rows(dataset)]
 
 
-def _nearest(dataset: xr.Dataset, time: float) -> int:
-    """Index of a time, or of the largest equilibrium length where there is no peak."""
-    if np.isfinite(time):
-        return int(np.argmin(np.abs(np.log(dataset["time"].values / time))))
-    return int(np.argmax(dataset["equilibrium_length"].median("trajectory").values))
-
-
 def _at_zone(dataset: xr.Dataset, at: int) -> xr.Dataset:
-    times, time = dataset["equivariance_time"].values, dataset["time"].values[at]
-    return dataset.isel(equivariance_time=int(np.argmin(np.abs(np.log(times / time)))))
+    return dataset.isel(equivariance_time=nearest(dataset["equivariance_time"], float(dataset["time"][at])))
 
 
 def leading_rates(dataset: xr.Dataset) -> xr.DataArray:

@@ -18,9 +18,9 @@ from softjax._types import Array, Int, PRNGKeyArray
 from softjax.analysis import PairedDifference, paired_difference
 from softjax.convert import load_network, read_description, shipped
 from softjax.data import FASHION_MNIST_CLASSES
-from softjax.experiments._shared.flow import LOWEST_PEAK, flow_trajectory
+from softjax.experiments._shared.flow import flow_trajectory
 from softjax.experiments._shared.judge import Scores, load_judge
-from softjax.experiments._shared.networks import checksum, edm_folder, edm_network, require_classes
+from softjax.experiments._shared.networks import LOWEST_PEAK, checksum, edm_folder, edm_network, require_classes
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, equilibrium_row
 from softjax.experiments._shared.trajectories import labels
