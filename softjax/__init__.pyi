@@ -61,12 +61,14 @@ from .jacobian import Eigenpairs as Eigenpairs
 from .jacobian import ModeLeakage as ModeLeakage
 from .jacobian import ModeProbe as ModeProbe
 from .jacobian import ModeResponse as ModeResponse
+from .jacobian import PathGrowth as PathGrowth
 from .jacobian import channel_drift as channel_drift
 from .jacobian import dispersion as dispersion
 from .jacobian import effective_radius as effective_radius
 from .jacobian import leading_modes as leading_modes
 from .jacobian import local_dispersion as local_dispersion
 from .jacobian import local_kernel as local_kernel
+from .jacobian import lyapunov as lyapunov
 from .jacobian import mode_leakage as mode_leakage
 from .jacobian import mode_response as mode_response
 from .observables import binarize as binarize

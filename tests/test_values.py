@@ -355,6 +355,23 @@ CASES: dict[str, Case] = {
         num_matvecs=(C, 24),
         num_starts=(C, 1),
     ),
+    "lyapunov": case(
+        lambda **k: sj.lyapunov(**k).growth,
+        field=(P, GAUSSIAN),
+        ts=(R, TS),
+        key=(K, KEY),
+        num=(C, 3),
+        shape=(L, SHAPE),
+        kind=(O, "sde"),
+        stochasticity=(S, 2.0),
+        start=(R, IMAGES),
+        iterations=(C, 1),
+        shells=(P, MODES),
+        num_probes=(C, 2),
+        batch_size=(C, 2),
+        channels=(C, 0),
+        channel=(O, "equal"),
+    ),
     "probe": case(
         probed_unit,
         field=(P, LABELLED),
@@ -431,7 +448,7 @@ for field in (PATCH, EMPIRICAL):
 
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
-    *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes"),
+    *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes", "PathGrowth"),
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}

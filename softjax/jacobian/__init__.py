@@ -9,6 +9,8 @@ from softjax.jacobian._krylov import Eigenpairs as Eigenpairs
 from softjax.jacobian._krylov import leading_modes as leading_modes
 from softjax.jacobian._leakage import ModeLeakage as ModeLeakage
 from softjax.jacobian._leakage import mode_leakage as mode_leakage
+from softjax.jacobian._lyapunov import PathGrowth as PathGrowth
+from softjax.jacobian._lyapunov import lyapunov as lyapunov
 from softjax.jacobian._modes import ModeResponse as ModeResponse
 from softjax.jacobian._modes import mode_response as mode_response
 from softjax.jacobian._probe import ModeProbe as ModeProbe

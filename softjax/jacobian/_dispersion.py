@@ -76,7 +76,7 @@ def dispersion(
     jacobian = on_lattice(linearise(f, x), channels, channel)
 
     def estimate(index: Array) -> Array:
-        phases = _random_phases(jr.fold_in(key, index), lattice, x.dtype)
+        phases = random_phases(jr.fold_in(key, index), lattice, x.dtype)
         z = jnp.fft.ifftn(phases, norm="ortho").real
         response = jnp.fft.fftn(jacobian(z), axes=range(len(lattice)), norm="ortho")
         return jnp.conj(phases).reshape(*lattice, *(1,) * (response.ndim - len(lattice))) * response
@@ -86,7 +86,7 @@ def dispersion(
     return Dispersion(jnp.mean(samples, 0), jax.lax.complex(*errors))
 
 
-def _random_phases(key: PRNGKeyArray, shape: Sequence[int], dtype: Any) -> Complex[Array, "..."]:
+def random_phases(key: PRNGKeyArray, shape: Sequence[int], dtype: Any) -> Complex[Array, "..."]:
     """Orthonormal spectrum, of modulus 1, of a real field; the mean and the Nyquist modes are 1 or -1."""
     spectrum = jnp.fft.fftn(jr.normal(key, shape, dtype))
     return spectrum / jnp.abs(spectrum).astype(spectrum.dtype)
