@@ -52,6 +52,7 @@ from .fields import MixtureField as MixtureField
 from .fields import NetworkField as NetworkField
 from .fields import PatchDictionary as PatchDictionary
 from .fields import PatchField as PatchField
+from .fields import PositionedLocalField as PositionedLocalField
 from .fields import Pulse as Pulse
 from .fields import RescaledField as RescaledField
 from .fields import pulse as pulse

@@ -43,6 +43,7 @@ PATCH, EMPIRICAL = sj.PatchField(DICTIONARY, VP), sj.EmpiricalField(IMAGES, VP)
 GAUSSIAN = sj.GaussianField(SPECTRUM, VP)
 COVARIANCE = sj.CovarianceField.from_samples(IMAGES, VP)
 CLASSES = sj.CovarianceField.from_samples(IMAGES, VP, labels=[0, 0, 0])
+POSITIONED = sj.PositionedLocalField(IMAGES, VP)
 LOCAL, MIXTURE = sj.LocalField(IMAGES, 3, VP), sj.MixtureField(IMAGES, VP)
 GUIDED = sj.GuidedField(EMPIRICAL, GAUSSIAN, 2.0)
 RESCALED = sj.RescaledField(GAUSSIAN, EDM)
@@ -221,6 +222,15 @@ CASES: dict[str, Case] = {
         key=(K, KEY),
         channels=(C, 0),
     ),
+    "PositionedLocalField": case(
+        lambda **k: sj.PositionedLocalField(**k).denoise(1.0, STATE),
+        images=(R, IMAGES),
+        process=(P, VP),
+        sees=(P, COVARIANCE),
+        threshold=(S, 0.5),
+        chunk=(C, 2),
+    ),
+    "PositionedLocalField.neighbourhoods": case(POSITIONED.neighbourhoods, t=(S, 1.0)),
     "GuidedField": case(
         lambda **k: sj.GuidedField(**k).denoise(1.0, STATE), field=(P, EMPIRICAL), guide=(P, GAUSSIAN), weight=(S, 2.0)
     ),
@@ -440,7 +450,7 @@ for process in (VP, EDM, FLOW, TABLED):
         process.from_noise_to_signal, ratio=("extended", 1.0)
     )
     CASES[f"{type(process).__name__}.from_log_snr"] = case(process.from_log_snr, log_snr=("extended", 1.0))
-for field in (PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, MIXTURE, GUIDED, RESCALED, NETWORK):
+for field in (PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, POSITIONED, MIXTURE, GUIDED, RESCALED, NETWORK):
     for method in ("denoise", "score"):
         CASES[f"{type(field).__name__}.{method}"] = case(getattr(field, method), **STEP)
 for field in (PATCH, EMPIRICAL):

@@ -16,4 +16,5 @@ from softjax.fields._local import LocalField as LocalField
 from softjax.fields._mixture_field import MixtureField as MixtureField
 from softjax.fields._network import NetworkField as NetworkField
 from softjax.fields._patch import PatchField as PatchField
+from softjax.fields._positioned import PositionedLocalField as PositionedLocalField
 from softjax.fields._rescaled import RescaledField as RescaledField
