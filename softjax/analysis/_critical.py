@@ -2,16 +2,24 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import jax.random as jr
 import numpy as np
 
 from softjax._checks import concrete, public, require, require_decreasing, require_positive
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, Int, PRNGKeyArray, Times
+from softjax.analysis._bootstrap import expanded_tails, resampled_means, resampled_medians, resamples
+from softjax.analysis._locate import Located, curve_peak, first_zero, last_zero
+from softjax.analysis._smoothing import local_quadratic
+
+Average = tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]
+"""Over trajectories: of the curves themselves, and of all resamples."""
+_MEAN: Average = (partial(jnp.mean, axis=0), resampled_means)
+MEDIAN: Average = (partial(jnp.median, axis=0), resampled_medians)
 
 REASONS = (
     "",
@@ -28,12 +36,15 @@ class CriticalPoint(eqx.Module):
     * `location`: the time, or noise level; NaN when there is none;
     * `interval`: (2,), lower and upper end of the confidence interval; NaN without a location;
     * `peak`: value of the curve there; NaN without a location;
+    * `lost`: share of the resamples, 0 to 1, whose curve had no peak, or no crossing. They count as having it at the
+      end of the grid: with many of them an end of the interval is that of the grid, and the true one may lie beyond;
     * `reason_code`: the index in `REASONS` of what `reason` says.
     """
 
     location: Float[Array, ""]
     interval: Float[Array, "2"]
     peak: Float[Array, ""]
+    lost: Float[Array, ""]
     reason_code: Int[Array, ""]
 
     @readable
@@ -43,7 +54,9 @@ class CriticalPoint(eqx.Module):
         if code is not None and code.ndim == 0 and not np.isfinite(self.location):
             return [f"none: {reason}"]
         place = with_interval(self.location, self.interval)
-        return [place, f"peak={number(self.peak)}", *([reason] if reason else [])]
+        share = concrete(self.lost)
+        lost = [f"lost by {share:.2g} of resamples"] if share is not None and share.ndim == 0 and share > 0 else []
+        return [place, f"peak={number(self.peak)}", *lost, *([reason] if reason else [])]
 
     @property
     def reason(self) -> str:
@@ -60,22 +73,31 @@ def critical_point(
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
     window: tuple[float, float] | None = None,
+    bandwidth: float = 0.1,
 ) -> CriticalPoint:
     """The time at which the median over trajectories of `lengths` peaks.
 
-    A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
-    the percentile interval of resampled trajectories. With one trajectory the interval has no width. `window`, a
-    lowest and a highest time, keeps the search away from where single curves have spikes: the equilibrium length has
-    them at small t, where a few sites carry the whole response. A flat or monotone median has no peak: NaN, and
-    `reason` says why; a maximum at an end of a curve that is not monotone is given, and flagged there.
+    * `ts`: (times,), positive and decreasing; the location is in their units;
+    * `lengths`: (trajectories, times), any curves;
+    * `key`: fixes the resamples;
+    * `num_bootstrap`, `confidence`: the number of resamples of the trajectories and the level of the interval;
+    * `window`: a lowest and a highest time, which keep the search away from where single curves have spikes: the
+      equilibrium length has them at small t, where a few sites carry the whole response;
+    * `bandwidth`: in units of log t, of a local quadratic fit that smooths the median first and leaves parabolas in log
+      t as they are; 0 for none. At points further apart than that, the fit is as wide as they are apart.
 
-    Raises `ValueError` for shapes that do not fit, values that are not finite, fewer than one resample, and a window
-    with fewer than three grid points.
+    A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
+    the expanded percentile interval of resampled trajectories, whose measured coverage the guide has (Critical points).
+    With one trajectory it has no width. A flat or monotone median has no peak: NaN, and `reason` says why; a maximum at
+    an end of a curve that is not monotone is given, and flagged there.
+
+    Raises `ValueError` for shapes that do not fit, values that are not finite, fewer than one resample, a negative
+    bandwidth, and a window with fewer than three grid points.
     """
     if window is not None:
         inside = within(ts, window)
         ts, lengths = ts[inside], lengths[..., inside]
-    return _located(ts, lengths, median_peak, key, num_bootstrap, confidence)
+    return _located(ts, lengths, MEDIAN, curve_peak, key, num_bootstrap, confidence, bandwidth)
 
 
 @public
@@ -86,13 +108,14 @@ def zero_crossing(
     key: PRNGKeyArray,
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
+    bandwidth: float = 0.1,
 ) -> CriticalPoint:
     """The first time, coming from noise, at which the mean over trajectories of `rates` stops being negative.
 
-    Linear in log t between grid points; `location` is NaN without a crossing, and `reason` says so. Arguments and
-    errors as for `critical_point`.
+    Linear in log t between grid points, after smoothing; `location` is NaN without a crossing, and `reason` says so.
+    Without smoothing, white noise crosses zero before its mean does. Arguments and errors as for `critical_point`.
     """
-    return _located(ts, rates, _mean_zero, key, num_bootstrap, confidence)
+    return _located(ts, rates, _MEAN, first_zero, key, num_bootstrap, confidence, bandwidth)
 
 
 @public
@@ -104,33 +127,32 @@ def onset(
     key: PRNGKeyArray,
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
+    bandwidth: float = 0.1,
 ) -> CriticalPoint:
     """The time, coming from noise, from which on the median over trajectories of `lengths` stays above `threshold`.
 
     `threshold` is in the units of `lengths`, one lattice site by default: with the length of Eq. (45) a pattern then
-    reaches beyond single pixels. Of several upward crossings the last one counts, as the length of noise passes the
-    threshold by chance too, and the more often the more grid points there are; the length of a grown pattern hardly
-    does. Where the two overlap, `smooth` the lengths first, so that little depends on which one counts. Linear in log t
-    between grid points; `location` is NaN where the median does not cross, or ends below, and resamples without an
-    onset are left out of the interval. `peak` is the threshold. Arguments and errors as for `critical_point`, and
+    reaches beyond single pixels. White noise has a first-moment length too, which grows with the lattice: take
+    `noise_floor` off, or say how far the threshold is above it. Of several upward crossings the last one counts, as the
+    length of noise passes the threshold by chance too, and the more often the more grid points there are; the length of
+    a grown pattern hardly does. Linear in log t between grid points, after smoothing; `location` is NaN where the
+    median does not cross, or ends below. `peak` is the threshold. Arguments and errors as for `critical_point`, and
     `ValueError` for a threshold that is not finite.
     """
     require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
-    point = _located(ts, lengths - threshold, _median_onset, key, num_bootstrap, confidence)
+    point = _located(ts, lengths - threshold, MEDIAN, last_zero, key, num_bootstrap, confidence, bandwidth)
     return eqx.tree_at(lambda p: p.peak, point, point.peak + threshold)
-
-
-Locate = Callable[[Array, Array], tuple[Array, Array, Array]]
-"""From log t and curves (trajectories, times) to a location in log t, the value there and the code of a reason."""
 
 
 def _located(
     ts: Times,
     curves: Array,
-    locate: Locate,
+    average: Average,
+    locate: Callable[[Array, Array], Located],
     key: PRNGKeyArray,
     num_bootstrap: int,
     confidence: float,
+    bandwidth: float,
 ) -> CriticalPoint:
     require_decreasing("ts", ts)
     require(
@@ -140,22 +162,36 @@ def _located(
     require(num_bootstrap >= 1, f"num_bootstrap must be at least 1, got {num_bootstrap}.")
     require_positive("ts", ts)
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
-    return _bootstrap(ts, curves, locate, key, num_bootstrap, confidence)
+    require(0 <= bandwidth < math.inf, f"bandwidth must be finite and not negative, got {bandwidth}.")
+    tails = jnp.asarray(expanded_tails(confidence, curves.shape[0]), curves.dtype)
+    smoothing = jnp.asarray(bandwidth, curves.dtype) if bandwidth else None
+    return _bootstrap(ts, curves, average, locate, key, num_bootstrap, tails, smoothing)
 
 
 @eqx.filter_jit
 def _bootstrap(
-    ts: Times, curves: Array, locate: Locate, key: PRNGKeyArray, num_bootstrap: int, confidence: float
+    ts: Times,
+    curves: Array,
+    average: Average,
+    locate: Callable[[Array, Array], Located],
+    key: PRNGKeyArray,
+    num_bootstrap: int,
+    tails: Array,
+    bandwidth: Array | None,
 ) -> CriticalPoint:
-    count, log_t = curves.shape[0], jnp.log(ts)
-    log_location, value, reason = locate(log_t, curves)
-    draws = resamples(key, num_bootstrap, count)
-    replicas = jax.lax.map(lambda rows: locate(log_t, curves[rows])[0], draws, batch_size=64)
-    tail = 0.5 * (1 - confidence)
-    interval = jnp.nanquantile(replicas, jnp.asarray([tail, 1 - tail], replicas.dtype))
-    found = jnp.isfinite(log_location)
-    interval = jnp.where(found, jnp.exp(interval), jnp.nan)
-    return CriticalPoint(jnp.exp(log_location), interval, jnp.where(found, value, jnp.nan), reason)
+    log_t = jnp.log(ts)
+    replicas = average[1](curves, resamples(key, num_bootstrap, curves.shape[0]))
+    both = jnp.concatenate([average[0](curves)[None], replicas])
+    both = both if bandwidth is None else local_quadratic(log_t, both, bandwidth)
+    each = jax.vmap(partial(locate, log_t))(both)
+    found = jnp.isfinite(each.location[0])
+    return CriticalPoint(
+        location=jnp.exp(each.location[0]),
+        interval=jnp.where(found, jnp.exp(jnp.quantile(each.anywhere[1:], tails)), jnp.nan),
+        peak=jnp.where(found, each.value[0], jnp.nan),
+        lost=jnp.mean(jnp.isnan(each.location[1:]), dtype=ts.dtype),
+        reason_code=each.reason[0],
+    )
 
 
 def within(ts: Times, window: tuple[float, float]) -> np.ndarray:
@@ -165,62 +201,3 @@ def within(ts: Times, window: tuple[float, float]) -> np.ndarray:
     inside = np.flatnonzero((np.asarray(known) >= window[0]) & (np.asarray(known) <= window[1]))
     require(inside.size >= 3, f"window {window} holds {inside.size} grid points; at least three are needed.")
     return inside
-
-
-def resamples(key: PRNGKeyArray, num_bootstrap: int, count: int) -> Int[Array, "resamples trajectories"]:
-    """Which trajectories are in each resample; a function of the key and the numbers only, so that others pair."""
-    return jr.randint(key, (num_bootstrap, count), 0, count)
-
-
-def median_peak(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
-    """A `Locate`: where the median over trajectories peaks."""
-    curve = jnp.median(curves, axis=0)
-    location, value = _parabolic_peak(log_t, curve)
-    steps, top = jnp.diff(curve), jnp.argmax(curve)
-    flat, monotone = jnp.all(steps == 0), jnp.all(steps >= 0) | jnp.all(steps <= 0)
-    at_edge = (top == 0) | (top == curve.shape[0] - 1)
-    reason = jnp.where(flat, 1, jnp.where(monotone, 2, jnp.where(at_edge, 3, 0))).astype(jnp.int32)
-    return jnp.where(monotone, jnp.nan, location), value, reason
-
-
-def _mean_zero(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
-    curve = jnp.mean(curves, axis=0)
-    rises = _rises(curve)
-    return _zero(log_t, curve, jnp.argmax(rises), jnp.any(rises))
-
-
-def _median_onset(log_t: Array, curves: Array) -> tuple[Array, Array, Array]:
-    curve = jnp.median(curves, axis=0)
-    rises = _rises(curve)
-    last = rises.shape[0] - 1 - jnp.argmax(rises[::-1])
-    return _zero(log_t, curve, last, jnp.any(rises) & (curve[-1] >= 0))
-
-
-def _parabolic_peak(log_t: Array, curve: Array) -> tuple[Array, Array]:
-    """Vertex of the parabola through the maximum and its neighbours; the maximum itself at the ends of the grid."""
-    last = curve.shape[0] - 1
-    top = jnp.argmax(curve)
-    middle = jnp.clip(top, 1, max(last - 1, 1))
-    x = log_t[jnp.clip(middle + jnp.arange(-1, 2), 0, last)] - log_t[middle]
-    y = curve[jnp.clip(middle + jnp.arange(-1, 2), 0, last)]
-    left, right = (y[0] - y[1]) / x[0], (y[2] - y[1]) / x[2]
-    curvature = (right - left) / (x[2] - x[0])
-    slope = left - curvature * x[0]
-    inside = (top == middle) & (curvature < 0)
-    shift = jnp.where(inside, -0.5 * slope / jnp.where(inside, curvature, -1), 0)
-    value = jnp.where(inside, y[1] + 0.5 * slope * shift, curve[top])
-    return log_t[top] + shift, value
-
-
-def _rises(curve: Array) -> Array:
-    """Whether the curve stops being negative between each grid point and the next."""
-    return (curve[:-1] < 0) & (curve[1:] >= 0)
-
-
-def _zero(log_t: Array, curve: Array, index: Array, exists: Array) -> tuple[Array, Array, Array]:
-    """The zero between grid point `index` and the next, by linear interpolation; NaN where there is none."""
-    below, above = curve[index], curve[index + 1]
-    fraction = below / jnp.where(below == above, 1, below - above)
-    where = log_t[index] + fraction * (log_t[index + 1] - log_t[index])
-    reason = jnp.where(exists, 0, 4).astype(jnp.int32)
-    return jnp.where(exists, where, jnp.nan), jnp.zeros_like(below), reason

@@ -11,8 +11,11 @@ import jax.numpy as jnp
 from softjax._checks import concrete, public, require
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, PRNGKeyArray, Times
-from softjax.analysis._critical import CriticalPoint, critical_point, median_peak, resamples, within
+from softjax.analysis._bootstrap import expanded_tails, resampled_means, resampled_medians, resamples
+from softjax.analysis._critical import CriticalPoint, critical_point, within
 from softjax.analysis._length import equilibrium_correlation_length
+from softjax.analysis._locate import curve_peak
+from softjax.analysis._smoothing import local_quadratic
 
 
 class Excess(eqx.Module):
@@ -26,7 +29,7 @@ class Excess(eqx.Module):
     * `shift`: location of the measured peak minus that of the null's, in units of t; NaN where either has no peak;
     * `shift_interval`: (2,), lower and upper end of its interval; NaN without a shift.
 
-    All intervals are bootstrap percentiles over trajectories, each time and shell by itself.
+    All intervals are expanded bootstrap percentiles over trajectories, each time and shell by itself.
     """
 
     response: Float[Array, "times shells"]
@@ -75,6 +78,7 @@ def excess(
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
     window: tuple[float, float] | None = None,
+    bandwidth: float = 0.1,
 ) -> Excess:
     r"""How far measured mode responses exceed those of the null.
 
@@ -86,7 +90,8 @@ def excess(
     * `num_shells`: shells 1 to this one enter the fits of $\xi_{eq}$;
     * `key`: fixes the resamples;
     * `num_bootstrap`, `confidence`: the number of resamples and the level of all intervals;
-    * `window`: lowest and highest time between which the peaks are looked for; by default the whole grid.
+    * `window`: lowest and highest time between which the peaks are looked for; by default the whole grid;
+    * `bandwidth`: in log t, of the smoothing before peaks are looked for, as in `critical_point`.
 
     Measured and null are resampled together, trajectory by trajectory, so that what both have in common drops out. A
     null that all trajectories share is taken as exact: intervals do not hold the error of the samples that it was
@@ -107,11 +112,14 @@ def excess(
     )
     both = jnp.stack([magnitudes, jnp.broadcast_to(null, magnitudes.shape)])
     lengths = equilibrium_correlation_length(wavenumbers, both, num_shells).length
-    options = {"key": key, "num_bootstrap": num_bootstrap, "confidence": confidence, "window": window}
+    options = {"key": key, "num_bootstrap": num_bootstrap, "confidence": confidence}
+    options |= {"window": window, "bandwidth": bandwidth}
     point, null_point = (critical_point(ts, curves, **options) for curves in lengths)
     inside = slice(None) if window is None else within(ts, window)
-    draws = resamples(key, num_bootstrap, magnitudes.shape[0])
-    return _compared(both, lengths, ts[inside], lengths[..., inside], (point, null_point), draws, confidence)
+    counts = resamples(key, num_bootstrap, magnitudes.shape[0])
+    tails = jnp.asarray(expanded_tails(confidence, magnitudes.shape[0]), magnitudes.dtype)
+    smoothing = jnp.asarray(bandwidth, magnitudes.dtype) if bandwidth else None
+    return _compared(both, lengths, ts[inside], lengths[..., inside], (point, null_point), counts, tails, smoothing)
 
 
 @eqx.filter_jit
@@ -121,32 +129,26 @@ def _compared(
     ts: Float[Array, " inside"],
     inside: Float[Array, "2 trajectories inside"],
     points: tuple[CriticalPoint, CriticalPoint],
-    draws: Array,
-    confidence: float,
+    counts: Array,
+    tails: Array,
+    bandwidth: Array | None,
 ) -> Excess:
     """The differences, and the same of every resample."""
-    differences, log_t, count = both[0] - both[1], jnp.log(ts), draws.shape[1]
-    response, medians = jnp.mean(differences, axis=0), jnp.median(lengths, axis=1)
+    differences, medians, log_t = both[0] - both[1], jnp.median(lengths, axis=1), jnp.log(ts)
+    means, resampled = resampled_means(differences, counts), resampled_medians(jnp.moveaxis(lengths, 0, 1), counts)
+    peaked = resampled_medians(jnp.moveaxis(inside, 0, 1), counts)
+    peaked = peaked if bandwidth is None else local_quadratic(log_t, peaked, bandwidth)
+    places = jnp.exp(jax.vmap(jax.vmap(lambda curve: curve_peak(log_t, curve).anywhere))(peaked))
     shift = points[0].location - points[1].location
-
-    def resampled(rows: Array) -> tuple[Array, Array, Array]:
-        mean, (length, null_length) = jnp.mean(differences[rows], axis=0), jnp.median(lengths[:, rows], axis=1)
-        here, there = (jnp.exp(median_peak(log_t, curves[rows])[0]) for curves in inside)
-        return mean, length - null_length, here - there
-
-    means, excesses, shifts = jax.lax.map(resampled, draws, batch_size=64)
-    means = response + (means - response) * (count / max(count - 1, 1)) ** 0.5  # as in `paired_difference`
-    tail = 0.5 * (1 - confidence)
-    tails = jnp.asarray([tail, 1 - tail], means.dtype)
     return Excess(
-        response=response,
+        response=jnp.mean(differences, axis=0),
         response_interval=jnp.moveaxis(jnp.quantile(means, tails, axis=0), 0, -1),
         length=medians[0],
         null_length=medians[1],
         length_excess=medians[0] - medians[1],
-        length_interval=jnp.quantile(excesses, tails, axis=0).T,
+        length_interval=jnp.quantile(resampled[:, 0] - resampled[:, 1], tails, axis=0).T,
         point=points[0],
         null_point=points[1],
         shift=shift,
-        shift_interval=jnp.where(jnp.isfinite(shift), jnp.nanquantile(shifts, tails), jnp.nan),
+        shift_interval=jnp.where(jnp.isfinite(shift), jnp.quantile(places[:, 0] - places[:, 1], tails), jnp.nan),
     )

@@ -8,6 +8,7 @@ import jax.random as jr
 from softjax._checks import public, require
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, PRNGKeyArray
+from softjax.analysis._bootstrap import expanded_tails
 
 
 class PairedDifference(eqx.Module):
@@ -42,8 +43,8 @@ def paired_difference(
 ) -> PairedDifference:
     """How much higher `first` is than `second`, trial by trial: classes and trials of the pulse experiment.
 
-    Trial j of group i must differ between the two in the condition only. Intervals are percentiles of means over
-    resampled trials, groups kept; resampling n trials shrinks their spread by sqrt(1 - 1/n), which is made up for.
+    Trial j of group i must differ between the two in the condition only. Intervals are expanded percentiles of means
+    over resampled trials, groups kept: further out than nominal ones, as few trials need it.
     The p-value is exact where differences are symmetric under no effect, as those of exchangeable conditions are.
     Raises `ValueError` for shapes that differ, fewer than two trials and values that are not finite.
     """
@@ -53,12 +54,14 @@ def paired_difference(
     )
     require(num_resamples >= 1, f"num_resamples must be at least 1, got {num_resamples}.")
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
-    return _paired(first - second, key, num_resamples, confidence)
+    groups, trials = first.shape
+    levels = expanded_tails(confidence, trials, groups * (trials - 1)), expanded_tails(confidence, trials)
+    return _paired(first - second, key, num_resamples, *(jnp.asarray(level, first.dtype) for level in levels))
 
 
 @eqx.filter_jit
 def _paired(
-    differences: Float[Array, "groups trials"], key: PRNGKeyArray, num_resamples: int, confidence: float
+    differences: Float[Array, "groups trials"], key: PRNGKeyArray, num_resamples: int, tails: Array, group_tails: Array
 ) -> PairedDifference:
     groups, trials = differences.shape
     key_bootstrap, key_flips = jr.split(key)
@@ -72,10 +75,8 @@ def _paired(
         return jnp.mean(jr.rademacher(key, (groups, trials), differences.dtype) * differences)
 
     means = jax.lax.map(resampled, jr.split(key_bootstrap, num_resamples), batch_size=64)
-    means = group_mean + (means - group_mean) * (trials / (trials - 1)) ** 0.5
     null = jnp.abs(jax.lax.map(flipped, jr.split(key_flips, num_resamples), batch_size=64))
-    mean, tail = jnp.mean(group_mean), 0.5 * (1 - confidence)
-    tails = jnp.asarray([tail, 1 - tail], means.dtype)
+    mean = jnp.mean(group_mean)
     # Sums in another order differ by rounding: means as far as the observed one must count.
     as_far = null >= jnp.abs(mean) * (1 - 1e-4)
     return PairedDifference(
@@ -83,5 +84,5 @@ def _paired(
         interval=jnp.quantile(jnp.mean(means, axis=1), tails),
         p_value=(1 + jnp.sum(as_far, dtype=means.dtype)) / (1 + num_resamples),
         group_mean=group_mean,
-        group_interval=jnp.quantile(means, tails, axis=0).T,
+        group_interval=jnp.quantile(means, group_tails, axis=0).T,
     )

@@ -38,6 +38,25 @@ def log_derivative(
     return jnp.concatenate([slopes[..., :1], inner, slopes[..., -1:]], axis=-1)
 
 
+def local_quadratic(log_t: Array, values: Array, bandwidth: Array) -> Array:
+    """Curves (*batch, times) smoothed by a parabola about each point, with Gaussian weights; parabolas stay parabolas.
+
+    The weights are `bandwidth` wide in log t, and at least as wide as the larger of the two gaps beside a point. Grids
+    of one or two points are left as they are.
+    """
+    if log_t.shape[0] < 3:
+        return values
+    gaps = jnp.abs(jnp.diff(log_t))
+    ends = gaps[:1] + gaps[1:2], gaps[-1:] + gaps[-2:-1]
+    width = jnp.maximum(jnp.concatenate([ends[0], jnp.maximum(gaps[1:], gaps[:-1]), ends[1]]), bandwidth)
+    d = (log_t - log_t[:, None]) / width[:, None]
+    kernel = jnp.exp(-0.5 * d**2)
+    s = [jnp.sum(kernel * d**power, axis=1, keepdims=True) for power in range(5)]
+    first, second, third = s[2] * s[4] - s[3] ** 2, s[2] * s[3] - s[1] * s[4], s[1] * s[3] - s[2] ** 2
+    weights = kernel * (first + second * d + third * d**2) / (s[0] * first + s[1] * second + s[2] * third)
+    return values[..., :1] + matmul(values - values[..., :1], weights.T)  # so that what is constant stays exactly so
+
+
 def _log(ts: Times) -> Array:
     require_decreasing("ts", ts)
     values = concrete(ts)

@@ -73,7 +73,7 @@ def test_mean_responses_have_the_interval_of_their_standard_error():
     noise = jnp.asarray(np.random.default_rng(2).normal(size=(40, 61, 5)) * 0.01, FLOAT)
     found = compared(responses([2.0] * 40) + noise, responses([2.0])[0], num_bootstrap=2000)
     width = np.ptp(np.asarray(found.response_interval), axis=-1)
-    wanted = 2 * 1.96 * np.std(np.asarray(noise), axis=0, ddof=1) / np.sqrt(40)
+    wanted = 2 * 2.023 * np.std(np.asarray(noise), axis=0, ddof=1) / np.sqrt(40)
     np.testing.assert_allclose(np.mean(width / wanted), 1, atol=0.02)
     low, high = np.moveaxis(np.asarray(found.response_interval), -1, 0)
     assert abs(np.mean((low <= 0) & (high >= 0)) - 0.945) < 0.03
