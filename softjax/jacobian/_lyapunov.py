@@ -38,7 +38,10 @@ class PathGrowth(eqx.Module):
       the search; NaN for given starts;
     * `starts`, `ends`: (num, *lattice), the orthonormal tangents at `ts[0]`, and what they are turned into at the end;
     * `amplification`, `amplification_error`: (times, shells), mean of $\|M(t)v\|^2$ over the unit directions v of each
-      shell, from t to the end, and its standard error; no columns without shells.
+      shell, from t to the end, and its standard error; no columns without shells;
+    * `whole_amplification`: (times,), the mean over all directions of the lattice and channels, $\|M(t)\|_F^2/N$; NaN
+      without shells. A shell of m directions has the share m `amplification` / (N `whole_amplification`) of what
+      white noise at t adds to the final configuration.
     """
 
     ts: Times
@@ -50,6 +53,7 @@ class PathGrowth(eqx.Module):
     ends: Float[Array, "num ..."]
     amplification: Float[Array, "times shells"]
     amplification_error: Float[Array, "times shells"]
+    whole_amplification: Times
 
     @readable
     def __repr__(self) -> list[str]:
@@ -170,7 +174,8 @@ def _grow(
         starts, change = orthonormal(start.astype(x.dtype))[0], jnp.full(num, jnp.nan, x.dtype)
         ends, logs = steps.push(starts, orthonormal)
     growth = jnp.concatenate([jnp.zeros_like(logs[:1]), jnp.cumsum(logs, axis=0)])
-    amplified = (jnp.zeros((len(steps.ts), 0), x.dtype),) * 2
+    none = jnp.zeros((len(steps.ts), 0), x.dtype)
+    amplified = (none, none, jnp.full(len(steps.ts), jnp.nan, x.dtype))
     if modes is not None:
         lattice = x.shape[:-1] if has_channels else x.shape
         amplified = _amplification(steps, modes, _probes(key_probes, num_probes, x, lattice))
@@ -201,14 +206,16 @@ def _probes(key: PRNGKeyArray, num: int, x: Configuration, lattice: tuple[int, .
     return noise.reshape(num, *x.shape)
 
 
-def _amplification(steps: Steps, modes: FourierModes, probes: Array) -> tuple[Array, Array]:
-    """Mean power per direction of each shell in the probes pulled back to every time, and its standard error."""
+def _amplification(steps: Steps, modes: FourierModes, probes: Array) -> tuple[Array, Array, Array]:
+    """Mean power per direction of each shell in the probes pulled back to every time, its error, and that of all."""
     directions = modes.directions.reshape(len(modes.directions), -1).astype(probes.dtype)
 
-    def measure(vectors: Array) -> tuple[Array, Array]:
-        power = modes.shell_mean(matmul(directions, vectors.reshape(len(vectors), -1).T) ** 2)
+    def measure(vectors: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+        flat = vectors.reshape(len(vectors), -1)
+        power = modes.shell_mean(matmul(directions, flat.T) ** 2)
         error = jnp.std(power, axis=1, ddof=1) / float(np.sqrt(len(vectors)))
-        return vectors, jnp.stack([jnp.mean(power, axis=1), error])
+        return vectors, (jnp.mean(power, axis=1), error, jnp.mean(flat**2))
 
-    kept = jnp.concatenate([steps.pull(probes, measure)[1], measure(probes)[1][None]])
-    return kept[:, 0], kept[:, 1]
+    carried, last = steps.pull(probes, measure)[1], measure(probes)[1]
+    kept = [jnp.concatenate([each, end[None]]) for each, end in zip(carried, last, strict=True)]
+    return kept[0], kept[1], kept[2]

@@ -1,6 +1,7 @@
 r"""The derivatives of the steps of a trajectory, and what they carry along it, forwards or backwards."""
 
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,7 +12,7 @@ from softjax.dynamics._engines import EngineIntegrator
 from softjax.fields import AbstractField
 from softjax.jacobian._linearise import Drift, linearise, transpose
 
-Then = Callable[[Array], tuple[Array, Array]]
+Then = Callable[[Array], tuple[Array, Any]]
 """What is done with vectors after a step: the vectors to go on with, and what to keep."""
 
 
@@ -31,16 +32,16 @@ class Steps(eqx.Module):
     states: Float[Array, "times ..."]
     batch_size: int | None = eqx.field(static=True)
 
-    def push(self, vectors: Float[Array, "num ..."], then: Then) -> tuple[Array, Array]:
+    def push(self, vectors: Float[Array, "num ..."], then: Then) -> tuple[Array, Any]:
         """Vectors at the start carried to the end by $J_n$, and what `then` keeps at the end of each step."""
         return self._carry(vectors, then, False)
 
-    def pull(self, vectors: Float[Array, "num ..."], then: Then) -> tuple[Array, Array]:
+    def pull(self, vectors: Float[Array, "num ..."], then: Then) -> tuple[Array, Any]:
         """Vectors at the end carried to the start by $J_n^T$, and what `then` keeps at the start of each step."""
         return self._carry(vectors, then, True)
 
-    def _carry(self, vectors: Array, then: Then, adjoint: bool) -> tuple[Array, Array]:
-        def one(vectors: Array, step: tuple[Array, Array, Configuration]) -> tuple[Array, Array]:
+    def _carry(self, vectors: Array, then: Then, adjoint: bool) -> tuple[Array, Any]:
+        def one(vectors: Array, step: tuple[Array, Array, Configuration]) -> tuple[Array, Any]:
             t, t_next, x = step
             jacobian = linearise(self._step(t, t_next), x)
             apply = transpose(jacobian, x) if adjoint else jacobian

@@ -107,6 +107,12 @@ def test_plane_waves_of_a_gaussian_field_grow_as_the_discrete_map_says(grid, dyn
     to_the_end = np.concatenate([np.cumsum(growth[::-1], axis=0)[::-1], np.zeros((1, growth.shape[1]))])
     np.testing.assert_allclose(got.amplification, modes.shell_mean(jnp.asarray(np.exp(2 * to_the_end).T)).T, rtol=1e-10)
     np.testing.assert_allclose(got.amplification_error, 0, atol=1e-10)
+    np.testing.assert_allclose(got.whole_amplification[0], np.mean(np.exp(2 * whole_growth(process, ts, dynamics))))
+
+
+def whole_growth(process, ts, dynamics):
+    rates = gaussian_rates(process, ts[:-1], dynamics, SPECTRUM.ravel())
+    return np.log(np.abs(1 - np.diff(ts)[:, None] * rates)).sum(0)
 
 
 @needs_x64
@@ -218,6 +224,8 @@ def test_amplification_is_that_of_the_dense_product(grid, dynamics):
     wanted = np.asarray(SHELLS.shell_mean(np.sum(images**2, axis=1).T)).T
     assert within_standard_errors(got.amplification[:-1], wanted[:-1], got.amplification_error[:-1], 4.5)
     np.testing.assert_allclose(got.amplification[-1], 1, rtol=1e-12)
+    whole = np.mean(maps**2, axis=(1, 2)) * 36
+    np.testing.assert_allclose(got.whole_amplification, whole, rtol=0.15)
     assert np.median(got.amplification_error / got.amplification) < 0.1
     singular = np.linalg.svd(maps[0], compute_uv=False)
     np.testing.assert_allclose(got.growth[-1], np.log(singular[:4]), atol=1e-4)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from numbers import Integral
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
+import tyro
+
 AnyConfig = TypeVar("AnyConfig")
 
 
@@ -166,8 +168,8 @@ class Lattice:
 
 
 @dataclass(frozen=True)
-class PatchModel(Lattice):
-    """The lattice and the dictionary of the analytic patch model."""
+class Patches:
+    """The dictionary of the analytic patch model."""
 
     patch_size: Count = 5
     """Side w of the patches (sites, odd)."""
@@ -175,6 +177,11 @@ class PatchModel(Lattice):
     """Random patterns drawn; with their sign flips and the two uniform ones the dictionary has 2 (num_random + 1)."""
     p_global: float = 0.8
     """Prior probability of the two uniform patterns together."""
+
+
+@dataclass(frozen=True)
+class PatchModel(Patches, Lattice):
+    """The lattice and the dictionary of the analytic patch model."""
 
 
 @dataclass(frozen=True)
@@ -220,3 +227,22 @@ class NoiseGrid:
     """Number of steps; the denoiser is evaluated 2 num_steps - 1 times."""
     rho: float = 7.0
     """How much the levels crowd towards small noise."""
+
+
+@dataclass(frozen=True)
+class AnyTarget:
+    """What a command is pointed at: a folder, a network that ships, or a name in the user's code."""
+
+    target: tyro.conf.Positional[str] = "edm2-fashion"
+    """A network's folder, the name of one that ships (fashion-binary, fashion-grey, edm2-fashion), or
+    package.module:name, a field or a callable (t, x) or (t, x, label) on one configuration."""
+    process: str = "vp"
+    """For a callable: vp (rate 1), edm, flow, ddpm (linear, 1000 steps), or package.module:name of a process."""
+    prediction: Literal["noise", "denoiser", "score", "velocity", "flow"] = "noise"
+    """For a callable: what it returns."""
+    shape: tuple[int, ...] = ()
+    """Sides of the lattice, without channels; empty takes what the target says."""
+    channels: int | None = None
+    """Channels on the last axis, 0 for no such axis; by default what the target says."""
+    labels: tuple[int, ...] = ()
+    """Classes of a conditional network, taken in turn; empty takes all that it says to have."""

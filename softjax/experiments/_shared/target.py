@@ -17,6 +17,7 @@ import numpy as np
 from softjax._checks import require
 from softjax._types import Times
 from softjax.convert import read_description, shipped
+from softjax.experiments._shared.flow import classes_of_trajectories
 from softjax.experiments._shared.networks import checksum, loaded
 from softjax.experiments._shared.trajectories import LengthOf
 from softjax.fields import AbstractField, NetworkField, channels_of
@@ -92,6 +93,30 @@ def resolve(config: Any) -> Target:
         stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         return _of_folder(folder, stamp)
     return _of_name(name, config.process, config.prediction, config.shape, config.channels)
+
+
+def lattice_and_channels(config: Any, target: Target) -> tuple[tuple[int, ...], int]:
+    """Sides of a configuration's lattice, and its channels, 0 for none; `ValueError` where nobody says them."""
+    lattice = config.shape or target.lattice
+    require(bool(lattice), "the target does not say its lattice: give --shape, the sides without channels.")
+    channels = target.channels if config.channels is None else config.channels
+    require(
+        target.channels in (None, channels),
+        f"--channels {config.channels} does not fit the target, which has {target.channels}.",
+    )
+    require(
+        channels is not None or len(lattice) < 3,
+        f"--shape {' '.join(map(str, lattice))} may hold channels: give --channels too, 0 for a lattice of "
+        f"{len(lattice)} axes.",
+    )
+    return tuple(lattice), channels or 0
+
+
+def classes_of_target(config: Any, target: Target) -> np.ndarray | None:
+    """The class of every trajectory; None without classes."""
+    if target.num_classes is not None:
+        return classes_of_trajectories(config.labels, target.num_classes, config.num_trajectories)
+    return np.resize(np.asarray(config.labels), config.num_trajectories) if config.labels else None
 
 
 @lru_cache(maxsize=2)

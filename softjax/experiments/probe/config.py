@@ -3,28 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-import tyro
-
-from softjax.experiments._shared.config import NO_RESULT, Count, CountOrNone, Integration, Probe, Seed
+from softjax.experiments._shared.config import NO_RESULT, AnyTarget, Count, CountOrNone, Integration, Probe, Seed
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(AnyTarget):
     """Any denoiser: a folder (ours, converted, of diffusers), a network that ships, or package.module:name."""
 
-    target: tyro.conf.Positional[str] = "edm2-fashion"
-    """A network's folder, the name of one that ships (fashion-binary, fashion-grey, edm2-fashion), or
-    package.module:name, a field or a callable (t, x) or (t, x, label) on one configuration."""
-    process: str = "vp"
-    """For a callable: vp (rate 1), edm, flow, ddpm (linear, 1000 steps), or package.module:name of a process."""
-    prediction: Literal["noise", "denoiser", "score", "velocity", "flow"] = "noise"
-    """For a callable: what it returns."""
-    shape: tuple[int, ...] = ()
-    """Sides of the lattice, without channels; empty takes what the target says."""
-    channels: int | None = None
-    """Channels on the last axis, 0 for no such axis; by default what the target says."""
-    labels: tuple[int, ...] = ()
-    """Classes of a conditional network, taken in turn; empty takes all that it says to have."""
     sampler: Literal["auto", "sde", "flow", "heun"] = "auto"
     """What is followed: the reverse SDE, the probability flow, EDM's sampler; auto takes what suits the process."""
     length: Literal["auto", "sign", "first_moment", "second_moment", "exponential_fit"] = "auto"

@@ -8,13 +8,12 @@ import xarray as xr
 
 from softjax._checks import require
 from softjax._types import PRNGKeyArray
-from softjax.experiments._shared.flow import classes_of_trajectories
 from softjax.experiments._shared.microscope import described, looked_at, lowest_peak_time, suggested_sampler
 from softjax.experiments._shared.networks import LOWEST_PEAK
 from softjax.experiments._shared.null import null_findings, null_rows, stored_null
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, growth_row, nearest, softest
-from softjax.experiments._shared.target import Target, resolve
+from softjax.experiments._shared.target import classes_of_target, lattice_and_channels, resolve
 from softjax.experiments._shared.trajectories import ReverseTrajectory, fitted_trajectory, snapshots
 from softjax.experiments.probe.config import Config
 
@@ -22,15 +21,7 @@ from softjax.experiments.probe.config import Config
 def unit(config: Config) -> ReverseTrajectory:
     """A trajectory of the target, by the sampler that suits its process unless another is asked for."""
     target = resolve(config)
-    lattice = config.shape or target.lattice
-    require(bool(lattice), "the target does not say its lattice: give --shape, the sides without channels.")
-    channels = _channels(config, target)
-    if channels is None:
-        require(
-            len(lattice) < 3,
-            f"--shape {' '.join(map(str, lattice))} may hold channels: give --channels too, 0 for a lattice of "
-            f"{len(lattice)} axes.",
-        )
+    lattice, channels = lattice_and_channels(config, target)
     trained = np.inf if target.t_max is None else target.t_max
     require(config.t_max <= trained, f"{config.target} was trained on times up to {trained}, not {config.t_max}.")
     sampler = suggested_sampler(target.field) if config.sampler == "auto" else config.sampler
@@ -38,8 +29,8 @@ def unit(config: Config) -> ReverseTrajectory:
         target.field,
         target.grid(config.num_steps, config.t_max, config.t_min),
         shape=(*lattice, *((channels,) if channels else ())),
-        channels=channels or 0,
-        labels=_classes(config, target),
+        channels=channels,
+        labels=classes_of_target(config, target),
         paths=_keys(config, sampler)[0],
         probe=config.probe,
         length=target.length if config.length == "auto" else config.length,
@@ -47,23 +38,6 @@ def unit(config: Config) -> ReverseTrajectory:
         solver=config.integration.solver,
         engine=config.integration.engine,
     )
-
-
-def _channels(config: Config, target: Target) -> int | None:
-    if config.channels is None:
-        return target.channels
-    require(
-        target.channels is None or target.channels == config.channels,
-        f"--channels {config.channels} does not fit the target, which has {target.channels}.",
-    )
-    return config.channels
-
-
-def _classes(config: Config, target: Target) -> np.ndarray | None:
-    """The class of every trajectory."""
-    if target.num_classes is not None:
-        return classes_of_trajectories(config.labels, target.num_classes, config.num_trajectories)
-    return np.resize(np.asarray(config.labels), config.num_trajectories) if config.labels else None
 
 
 def _keys(config: Config, sampler: str) -> tuple[PRNGKeyArray, PRNGKeyArray]:
