@@ -21,10 +21,14 @@ from ._version import __version__ as __version__
 from .analysis import CriticalPoint as CriticalPoint
 from .analysis import EquilibriumLength as EquilibriumLength
 from .analysis import Excess as Excess
+from .analysis import FiniteSize as FiniteSize
+from .analysis import Jackknife as Jackknife
 from .analysis import PairedDifference as PairedDifference
 from .analysis import critical_point as critical_point
 from .analysis import equilibrium_correlation_length as equilibrium_correlation_length
 from .analysis import excess as excess
+from .analysis import finite_size as finite_size
+from .analysis import jackknife as jackknife
 from .analysis import log_derivative as log_derivative
 from .analysis import onset as onset
 from .analysis import paired_difference as paired_difference

@@ -421,6 +421,20 @@ CASES: dict[str, Case] = {
         window=("pair", (1.0, 5.0)),
         **CURVE,
     ),
+    "jackknife": case(
+        lambda **k: sj.jackknife(**k).standard_error,
+        function=(P, drift),
+        samples=(R, np.concatenate([CURVES, CURVES[::-1] + 1])),
+        num_blocks=(C, 3),
+    ),
+    "finite_size": case(
+        lambda **k: sj.finite_size(**k).binder.standard_error,
+        magnetisation=(R, CURVES),
+        first_mode=(R, CURVES + 1),
+        side=(C, 4),
+        ndim=(C, 2),
+        num_blocks=(C, 3),
+    ),
     "paired_difference": case(
         lambda **k: sj.paired_difference(**k).interval,
         first=(R, CURVES),
@@ -459,6 +473,7 @@ for field in (PATCH, EMPIRICAL):
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
     *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes", "PathGrowth"),
+    *("FiniteSize", "Jackknife"),
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}
