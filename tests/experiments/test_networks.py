@@ -8,7 +8,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 import xarray as xr
-from fashion_sample import FOLDER, published_files
+from fashion_sample import FOLDER
 from flax import nnx
 from helpers import assert_close
 from matplotlib.patches import Rectangle
@@ -17,17 +17,15 @@ import softjax as sj
 from softjax.convert import CheckpointError, load_network, read_description, save_network, shipped
 from softjax.data import FASHION_MNIST_CLASSES, LabelledImages
 from softjax.data._idx import read_idx
-from softjax.experiments import edm2, fashion, locality
+from softjax.experiments import edm2, fashion
 from softjax.experiments.configs import (
     EDM2Config,
     FashionConfig,
-    LocalityConfig,
     NoiseGrid,
     Probe,
     TimeGrid,
 )
 from softjax.experiments.fashion.study import LOWEST_PEAK, classes
-from softjax.experiments.locality.study import SwitchedField
 from softjax.networks import EDM2, UNet, UNetConfig
 from softjax.networks import EDM2Config as NetworkConfig
 from softjax.sweeps._program import Program
@@ -42,16 +40,6 @@ FASHION = FashionConfig(
     num_equivariance_states=2,
     time=TimeGrid(num_steps=10),
     probe=Probe(max_shell=2, num_fit_shells=2),
-)
-LOCALITY = LocalityConfig(
-    data=str(FOLDER),
-    patch_sizes=(3, 5),
-    num_patches=300,
-    num_images=20,
-    num_states=3,
-    num_times=4,
-    num_samples=2,
-    time=TimeGrid(num_steps=6),
 )
 SAMPLER = EDM2Config(num_trajectories=3, noise=NoiseGrid(num_steps=5), probe=Probe(max_shell=2, num_fit_shells=2))
 
@@ -196,59 +184,6 @@ def test_fashion_starts_no_earlier_than_its_network_was_trained(tmp_path):
     save_network(tmp_path, network, sj.VP(1.0), "noise", {"training": {"t_max": 5.0}})
     with pytest.raises(ValueError, match="trained on times up to 5, not 6: take --time.t-max 5"):
         fashion.run(replace(FASHION, weights=str(tmp_path)))
-
-
-@pytest.fixture(scope="module")
-def locality_run(unet):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("softjax.data._fashion_mnist._FILES", published_files())
-        return locality.run(replace(LOCALITY, weights=unet))
-
-
-def test_locality_compares_every_model_with_the_network(locality_run):
-    data = locality_run
-    assert list(data["model"].values) == ["network", "w = 3", "w = 5", "best"]
-    assert_close(data["denoiser_r2"].sel(model="network").values, np.ones((4, 3)))
-    for name in ("denoiser_r2", "score_r2", "sample_r2"):
-        assert float(data[name].min()) >= 0
-        assert float(data[name].max()) <= 1 + 1e-6
-    ours, theirs = (data["denoised"].sel(model=name).values[1, 2].ravel() for name in ("network", "w = 5"))
-    assert_close(data["denoiser_r2"].sel(model="w = 5").values[1, 2], np.corrcoef(ours, theirs)[0, 1] ** 2)
-    sizes = data["denoiser_r2"].sel(model=["w = 3", "w = 5"]).median("state")
-    np.testing.assert_array_equal(data["best_patch_size"].values, np.asarray([3, 5])[sizes.argmax("model").values])
-
-
-def test_local_scores_see_the_spins_that_the_network_was_trained_on(tmp_path, monkeypatch):
-    network = UNet(UNetConfig(widths=(8,), num_middle_blocks=0, embedding_size=4), rngs=nnx.Rngs(0))
-    save_network(tmp_path, network, sj.VP(1.0), "noise", {"training": {"threshold": 128}})
-    monkeypatch.setattr("softjax.data._fashion_mnist._FILES", published_files())
-    seen = []
-    spy = lambda data, *options: seen.append(options) or images_of(data, *options)  # noqa: E731
-    monkeypatch.setattr("softjax.training.fashion.images_of", spy)
-
-    def enough(*_):
-        raise InterruptedError  # what comes after the data need not run
-
-    monkeypatch.setattr("softjax.experiments.locality.study._noisy_states", enough)
-    with pytest.raises(InterruptedError):
-        locality.run(replace(LOCALITY, weights=str(tmp_path)))
-    assert seen == [("binary", 128)] * 2
-
-
-def test_locality_draws_and_sums_up(locality_run):
-    assert len(locality.figure(locality_run).subfigs) == 2
-    assert [row.name for row in locality.summary(locality_run)] == [
-        f"r2 of samples, {n}" for n in ("w = 3", "w = 5", "best")
-    ]
-
-
-def test_the_switched_field_takes_the_nearest_time():
-    process = sj.VP()
-    fields = [sj.LocalField(jr.normal(jr.key(n), (2, 5, 5)), 3, process) for n in range(2)]
-    switched = SwitchedField(process, fields, jnp.asarray([4.0, 1.0, 0.1]), jnp.asarray([1, 0, 1]))
-    x = jr.normal(jr.key(3), (5, 5))
-    for t, which in ((5.0, 1), (2.1, 1), (1.9, 0), (0.4, 0), (0.2, 1)):
-        assert_close(switched.denoise(t, x), fields[which].denoise(t, x))
 
 
 def test_edm2_follows_heun_with_the_label_of_each_trajectory(edm2_folder, tmp_path):
