@@ -12,14 +12,20 @@ import numpy as np
 from softjax._checks import concrete, public, require, require_decreasing, require_positive
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, Int, PRNGKeyArray, Times
-from softjax.analysis._bootstrap import expanded_tails, resampled_means, resampled_medians, resamples
+from softjax.analysis._bootstrap import (
+    expanded_tails,
+    nominal_tails,
+    resampled_means,
+    resampled_medians,
+    resamples,
+)
 from softjax.analysis._locate import Located, curve_peak, first_zero, last_zero
 from softjax.analysis._smoothing import local_quadratic
 
 Average = tuple[Callable[[Array], Array], Callable[[Array, Array], Array]]
 """Over trajectories: of the curves themselves, and of all resamples."""
 _MEAN: Average = (partial(jnp.mean, axis=0), resampled_means)
-MEDIAN: Average = (partial(jnp.median, axis=0), resampled_medians)
+_MEDIAN: Average = (partial(jnp.median, axis=0), resampled_medians)
 
 REASONS = (
     "",
@@ -87,7 +93,7 @@ def critical_point(
       t as they are; 0 for none. At points further apart than that, the fit is as wide as they are apart.
 
     A parabola in log t through the maximum and its neighbours gives the location between grid points; the interval is
-    the expanded percentile interval of resampled trajectories, whose measured coverage the guide has (Critical points).
+    the percentile interval of resampled trajectories, whose measured coverage the guide has (Critical points).
     With one trajectory it has no width. A flat or monotone median has no peak: NaN, and `reason` says why; a maximum at
     an end of a curve that is not monotone is given, and flagged there.
 
@@ -97,7 +103,7 @@ def critical_point(
     if window is not None:
         inside = within(ts, window)
         ts, lengths = ts[inside], lengths[..., inside]
-    return _located(ts, lengths, MEDIAN, curve_peak, key, num_bootstrap, confidence, bandwidth)
+    return _located(ts, lengths, _MEDIAN, curve_peak, key, num_bootstrap, confidence, bandwidth)
 
 
 @public
@@ -113,6 +119,7 @@ def zero_crossing(
     """The first time, coming from noise, at which the mean over trajectories of `rates` stops being negative.
 
     Linear in log t between grid points, after smoothing; `location` is NaN without a crossing, and `reason` says so.
+    The interval is an expanded percentile interval, with tails of Student's t.
     Without smoothing, white noise crosses zero before its mean does. Arguments and errors as for `critical_point`.
     """
     return _located(ts, rates, _MEAN, first_zero, key, num_bootstrap, confidence, bandwidth)
@@ -140,7 +147,7 @@ def onset(
     `ValueError` for a threshold that is not finite.
     """
     require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
-    point = _located(ts, lengths - threshold, MEDIAN, last_zero, key, num_bootstrap, confidence, bandwidth)
+    point = _located(ts, lengths - threshold, _MEDIAN, last_zero, key, num_bootstrap, confidence, bandwidth)
     return eqx.tree_at(lambda p: p.peak, point, point.peak + threshold)
 
 
@@ -163,7 +170,8 @@ def _located(
     require_positive("ts", ts)
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
     require(0 <= bandwidth < math.inf, f"bandwidth must be finite and not negative, got {bandwidth}.")
-    tails = jnp.asarray(expanded_tails(confidence, curves.shape[0]), curves.dtype)
+    expanded = expanded_tails(confidence, curves.shape[0], shrunk=average is _MEAN)
+    tails = jnp.asarray(nominal_tails(confidence) if locate is curve_peak else expanded, curves.dtype)
     smoothing = jnp.asarray(bandwidth, curves.dtype) if bandwidth else None
     return _bootstrap(ts, curves, average, locate, key, num_bootstrap, tails, smoothing)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from softjax._checks import concrete, public, require
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, PRNGKeyArray, Times
-from softjax.analysis._bootstrap import expanded_tails, resampled_means, resampled_medians, resamples
+from softjax.analysis._bootstrap import expanded_tails, nominal_tails, resampled_means, resampled_medians, resamples
 from softjax.analysis._critical import CriticalPoint, critical_point, within
 from softjax.analysis._length import equilibrium_correlation_length
 from softjax.analysis._locate import curve_peak
@@ -29,7 +29,8 @@ class Excess(eqx.Module):
     * `shift`: location of the measured peak minus that of the null's, in units of t; NaN where either has no peak;
     * `shift_interval`: (2,), lower and upper end of its interval; NaN without a shift.
 
-    All intervals are expanded bootstrap percentiles over trajectories, each time and shell by itself.
+    All intervals are bootstrap percentiles over trajectories, each time and shell by itself, those of responses and
+    lengths with the longer tails that few trajectories need.
     """
 
     response: Float[Array, "times shells"]
@@ -117,7 +118,9 @@ def excess(
     point, null_point = (critical_point(ts, curves, **options) for curves in lengths)
     inside = slice(None) if window is None else within(ts, window)
     counts = resamples(key, num_bootstrap, magnitudes.shape[0])
-    tails = jnp.asarray(expanded_tails(confidence, magnitudes.shape[0]), magnitudes.dtype)
+    count, dtype = magnitudes.shape[0], magnitudes.dtype
+    levels = [expanded_tails(confidence, count, shrunk=shrunk) for shrunk in (True, False)]
+    tails = jnp.asarray([*levels, nominal_tails(confidence)], dtype)
     smoothing = jnp.asarray(bandwidth, magnitudes.dtype) if bandwidth else None
     return _compared(both, lengths, ts[inside], lengths[..., inside], (point, null_point), counts, tails, smoothing)
 
@@ -130,10 +133,10 @@ def _compared(
     inside: Float[Array, "2 trajectories inside"],
     points: tuple[CriticalPoint, CriticalPoint],
     counts: Array,
-    tails: Array,
+    tails: Float[Array, "3 2"],
     bandwidth: Array | None,
 ) -> Excess:
-    """The differences, and the same of every resample."""
+    """The differences, and the same of every resample; tails are those of means, medians and peaks."""
     differences, medians, log_t = both[0] - both[1], jnp.median(lengths, axis=1), jnp.log(ts)
     means, resampled = resampled_means(differences, counts), resampled_medians(jnp.moveaxis(lengths, 0, 1), counts)
     peaked = resampled_medians(jnp.moveaxis(inside, 0, 1), counts)
@@ -142,13 +145,13 @@ def _compared(
     shift = points[0].location - points[1].location
     return Excess(
         response=jnp.mean(differences, axis=0),
-        response_interval=jnp.moveaxis(jnp.quantile(means, tails, axis=0), 0, -1),
+        response_interval=jnp.moveaxis(jnp.quantile(means, tails[0], axis=0), 0, -1),
         length=medians[0],
         null_length=medians[1],
         length_excess=medians[0] - medians[1],
-        length_interval=jnp.quantile(resampled[:, 0] - resampled[:, 1], tails, axis=0).T,
+        length_interval=jnp.quantile(resampled[:, 0] - resampled[:, 1], tails[1], axis=0).T,
         point=points[0],
         null_point=points[1],
         shift=shift,
-        shift_interval=jnp.where(jnp.isfinite(shift), jnp.quantile(places[:, 0] - places[:, 1], tails), jnp.nan),
+        shift_interval=jnp.where(jnp.isfinite(shift), jnp.quantile(places[:, 0] - places[:, 1], tails[2]), jnp.nan),
     )

@@ -4,10 +4,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import jax.random as jr
 import numpy as np
 
 from softjax._checks import lattice_of, public, require
-from softjax._types import Array, Configuration, Float
+from softjax._types import Array, Configuration, Float, PRNGKeyArray
 from softjax.spectral import extended, radial_average
 
 Estimator = Literal["first_moment", "second_moment", "exponential_fit"]
@@ -51,11 +52,13 @@ def correlation_length(
     * `"second_moment"`: $\sqrt{\sum_r r^2 C_+ / \sum_r C_+}$ of the connected correlation, for continuous
       fields (App. E.3), the paper's colour images by way of their `luminance`.
     * `"exponential_fit"`: minus the inverse slope of $\log C(r)$ of the connected correlation, by least squares
-      weighted with $C^2$ over the distances before C first falls below a tenth of C(0).
+      weighted with $C^2$ over the distances before C first falls below a tenth of C(0). A length to compare curves by,
+      no estimator of $\xi$: in two dimensions C falls as $r^{-1/2}e^{-r/\xi}$ and faster nearby, so that of the Ising
+      model it makes 1.64, 2.27 and 3.94 sites of 3.93, 5.96 and 11.91. `plane_correlation_length` estimates $\xi$.
 
-    `connected` overrides the estimator's choice. Both moments are positive for white noise too (about 0.4 and
-    3 sites on a 64 x 64 lattice): the noise of C at large r, of which only the positive part is kept. A constant
-    field has connected length 0.
+    `connected` overrides the estimator's choice. Both moments are positive for white noise too, by the noise of C at
+    large r, of which only the positive part is kept, and grow with the lattice: `noise_floor`. A constant field has
+    connected length 0.
 
     `x` has shape (*lattice), or (*lattice, channels) with `channels` said (0 says that there are none): then C is the
     mean of the channels' correlations, $x_i\cdot x_{i+r}$. Raises `ValueError` for a shape that may be a lattice or
@@ -69,6 +72,40 @@ def correlation_length(
     positive = jnp.maximum(profile, 0)
     power = 1 if estimator == "first_moment" else 2
     return _ratio(jnp.sum(r**power * positive), jnp.sum(positive)) ** (1 / power)
+
+
+@public
+def noise_floor(
+    x: Configuration,
+    estimator: Estimator = "first_moment",
+    connected: bool | None = None,
+    channels: int | None = None,
+    *,
+    key: PRNGKeyArray,
+    num: int = 64,
+) -> tuple[Array, Array]:
+    r"""What `correlation_length` is without correlations: mean over shuffles of `x` and its standard error, in sites.
+
+    * `x`: (*lattice), or (*lattice, channels): its sites are permuted, so that values and magnetisation stay;
+    * `estimator`, `connected`, `channels`: as for `correlation_length`;
+    * `key`, `num`: which permutations, and how many.
+
+    The floor of the first moment grows about as the square root of the side: of spins that add up to 0 on L x L sites
+    it is 0.15, 0.22, 0.36, 0.52 and 0.78 sites for L = 16, 28, 64, 128 and 256. A magnetisation adds its square to every
+    C: with spins of coin tosses it is 0.22, 0.28, 0.42, 0.59 and 0.83 (errors below 0.007).
+
+    Raises `ValueError` for fewer than two shuffles, and as `correlation_length` does.
+    """
+    require(num >= 2, f"a standard error needs at least two shuffles, got num = {num}.")
+    lattice = lattice_of("x", x.shape, channels)
+    sites = x.reshape(np.prod(lattice, dtype=int), *x.shape[len(lattice) :])
+
+    def length(key: PRNGKeyArray) -> Array:
+        shuffled = jr.permutation(key, sites).reshape(x.shape)
+        return correlation_length(shuffled, estimator, connected, channels)
+
+    lengths = jax.lax.map(length, jr.split(key, num))
+    return jnp.mean(lengths), jnp.std(lengths, ddof=1) / num**0.5
 
 
 @public

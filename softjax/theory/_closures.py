@@ -40,7 +40,12 @@ class Averages(eqx.Module):
 
 
 class AbstractClosure(eqx.Module):
-    """Averages over Gaussian states."""
+    """Averages over Gaussian states.
+
+    `longest` is the norm of the longest pattern that competes with others, in units of the data; 0 for none.
+    """
+
+    longest: eqx.AbstractVar[Array]
 
     @abstractmethod
     def __call__(self, alpha: Array, variance: Array, mean: Array, structure_factor: Array) -> Averages:
@@ -55,10 +60,12 @@ class TwoPatternClosure(AbstractClosure):
 
     window: Float[Array, "..."]
     power: Float[Array, "..."]
+    longest: Float[Array, ""]
 
     def __init__(self, patch_size: Neighbourhood, shape: Sequence[int]):
         window = neighbourhood_spectrum(patch_size, shape)
         self.window, self.power = window.real, jnp.abs(window) ** 2
+        self.longest = jnp.zeros((), self.power.dtype)
 
     def __call__(self, alpha: Array, variance: Array, mean: Array, structure_factor: Array) -> Averages:
         """The averages, exact to rounding."""
@@ -78,6 +85,7 @@ class DictionaryClosure(AbstractClosure):
     dictionary: PatchDictionary
     transforms: Float[Array, "2 B ..."]
     normals: Float[Array, "replicas points B"]
+    longest: Float[Array, ""]
 
     def __init__(self, dictionary: PatchDictionary, shape: Sequence[int], num_samples: int):
         require_lattice("shape", shape, len(dictionary.patch_shape))
@@ -87,6 +95,7 @@ class DictionaryClosure(AbstractClosure):
         )
         require(num_samples >= 32, f"num_samples must be at least 32, got {num_samples}.")
         self.dictionary = dictionary
+        self.longest = jnp.sqrt(jnp.max(dictionary.squared_norms))
         self.transforms = _transforms(dictionary.representative_patterns, shape)
         self.normals = _shifted_normals(8, num_samples // 16, self.transforms.shape[1])
 

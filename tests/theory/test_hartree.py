@@ -101,6 +101,26 @@ def test_two_pattern_dictionary_is_the_two_pattern_model():
     np.testing.assert_allclose(sampled.mean, 0, atol=1e-10 if X64 else 1e-4)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("uniform", "trusted"), [(0.62, True), (0.5, False), (0.42, False)])
+def test_no_transition_is_invented_where_single_patches_resolve_the_patterns(uniform, trusted):
+    # Simulated at 24 x 24 (0.62) and 16 x 16, 48 trajectories: unstable from t = 1.385 [1.305, 1.442]; never, the
+    # largest rates being -0.016 and -0.097. The closure alone would say 1.473, 1.114 and 0.829.
+    i = np.indices((3, 3))
+    random = np.random.default_rng(0).choice([-1.0, 1.0], (3, 3))
+    pairs = np.stack([np.ones((3, 3)), (-1.0) ** i[0], (-1.0) ** i[1], (-1.0) ** i.sum(0), random])
+    prior = np.log([uniform / 2] + [(1 - uniform) / 8] * 4)
+    h = hartree(sj.VP(), sj.log_grid(7.0, 0.5, 60), sj.PatchDictionary([*pairs, *-pairs], [*prior, *prior]), (16, 16))
+    assert np.any(h.growth_rate[:, 0, 0] > 0)
+    if trusted:
+        assert float(h.critical_time) == pytest.approx(1.385, rel=0.08)
+        assert h.reason == ""
+    else:
+        assert np.isnan(h.critical_time)
+        assert "resolve the patterns" in h.reason
+        assert "resolve the patterns" in repr(h)
+
+
 def rayleigh_quotients(field, t, xs, modes):
     return jax.vmap(lambda x: sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, modes).rayleigh)(xs)
 
