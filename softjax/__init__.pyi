@@ -76,11 +76,15 @@ from .jacobian import local_kernel as local_kernel
 from .jacobian import lyapunov as lyapunov
 from .jacobian import mode_leakage as mode_leakage
 from .jacobian import mode_response as mode_response
+from .observables import PlaneLength as PlaneLength
 from .observables import binarize as binarize
 from .observables import correlation_function as correlation_function
 from .observables import correlation_length as correlation_length
 from .observables import luminance as luminance
 from .observables import magnetisation as magnetisation
+from .observables import noise_floor as noise_floor
+from .observables import plane_correlation as plane_correlation
+from .observables import plane_correlation_length as plane_correlation_length
 from .observables import second_moment_length as second_moment_length
 from .processes import EDM as EDM
 from .processes import VP as VP

@@ -131,6 +131,19 @@ CASES: dict[str, Case] = {
     ),
     "luminance": case(sj.luminance, rgb=(R, RGB), standard=(O, "rec601")),
     "magnetisation": case(sj.magnetisation, x=(R, STATE)),
+    "noise_floor": case(
+        sj.noise_floor,
+        x=(R, RGB),
+        estimator=(O, "second_moment"),
+        connected=(F, True),
+        channels=(C, 3),
+        key=(K, KEY),
+        num=(C, 2),
+    ),
+    "plane_correlation": case(sj.plane_correlation, x=(R, RGB), axis=(C, 0), connected=(F, True), channels=(C, 3)),
+    "plane_correlation_length": case(
+        lambda **k: sj.plane_correlation_length(**k).length, correlations=(R, IMAGES[:, :, 0]), window=("pair", (0, 1))
+    ),
     "second_moment_length": case(sj.second_moment_length, structure_factors=(R, IMAGES**2 + 1), channels=(C, 0)),
     # fields
     "PatchDictionary": case(
@@ -402,10 +415,18 @@ CASES: dict[str, Case] = {
     ),
     # analysis
     "critical_point": case(
-        lambda **k: sj.critical_point(**k).interval, lengths=(R, CURVES), window=("pair", (1.0, 5.0)), **CURVE
+        lambda **k: sj.critical_point(**k).interval,
+        lengths=(R, CURVES),
+        window=("pair", (1.0, 5.0)),
+        bandwidth=(N, 0.1),
+        **CURVE,
     ),
-    "zero_crossing": case(lambda **k: sj.zero_crossing(**k).interval, rates=(R, CURVES - 5), **CURVE),
-    "onset": case(lambda **k: sj.onset(**k).interval, lengths=(R, CURVES), threshold=(N, 3.0), **CURVE),
+    "zero_crossing": case(
+        lambda **k: sj.zero_crossing(**k).interval, rates=(R, CURVES - 5), bandwidth=(N, 0.1), **CURVE
+    ),
+    "onset": case(
+        lambda **k: sj.onset(**k).interval, lengths=(R, CURVES), threshold=(N, 3.0), bandwidth=(N, 0.1), **CURVE
+    ),
     "equilibrium_correlation_length": case(
         lambda **k: sj.equilibrium_correlation_length(**k).length,
         wavenumbers=(R, np.arange(5.0)),
@@ -419,6 +440,7 @@ CASES: dict[str, Case] = {
         wavenumbers=(R, np.arange(4.0)),
         num_shells=(C, 2),
         window=("pair", (1.0, 5.0)),
+        bandwidth=(N, 0.1),
         **CURVE,
     ),
     "jackknife": case(
@@ -472,6 +494,7 @@ for field in (PATCH, EMPIRICAL):
 
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
+    "PlaneLength",
     *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes", "PathGrowth"),
     *("FiniteSize", "Jackknife"),
 }

@@ -91,8 +91,8 @@ def noise_floor(
     * `key`, `num`: which permutations, and how many.
 
     The floor of the first moment grows about as the square root of the side: of spins that add up to 0 on L x L sites
-    it is 0.15, 0.22, 0.36, 0.52 and 0.78 sites for L = 16, 28, 64, 128 and 256. A magnetisation adds its square to every
-    C: with spins of coin tosses it is 0.22, 0.28, 0.42, 0.59 and 0.83 (errors below 0.007).
+    it is 0.15, 0.22, 0.36, 0.52 and 0.78 sites for L = 16, 28, 64, 128 and 256. A magnetisation adds its square to
+    every C: with spins of coin tosses it is 0.22, 0.28, 0.42, 0.59 and 0.83 (errors below 0.007).
 
     Raises `ValueError` for fewer than two shuffles, and as `correlation_length` does.
     """
