@@ -14,7 +14,7 @@ from softjax._repr import number, readable, sides, with_interval
 from softjax._types import Array, Float, PRNGKeyArray
 from softjax.analysis._jackknife import Jackknife, jackknifed
 
-_REFITS = 12
+_REFITS = 20
 
 
 class FiniteSize(eqx.Module):
@@ -110,11 +110,11 @@ def structure_length(
     * `side`, `ndim`: L, in sites, and the number of axes that the mean is over;
     * `num_blocks`: as for `jackknife`.
 
-    A weighted fit of $1/S = (1 + \xi^2\hat k^2)/S(0)$, $\hat k = 2\sin(k/2)$, with weights $e^{-\xi^2\hat k^2}$: exact
-    for a free field, and for any scaling function $S(k\xi)$ the same multiple of its length whatever the lattice, as
-    long as $\xi k$ reaches from well below to well above 1 over the modes. `FiniteSize.length`, of the first mode,
-    drowns in noise where $\xi$ is far below L. NaN where the length is not positive. Raises `ValueError` for fewer than
-    three modes, and as `jackknife` does.
+    A weighted fit of $1/S = (1 + \xi^2\hat k^2)/S(0)$, $\hat k = 2\sin(k/2)$, with weights $(1 + \xi^2\hat k^2)^{-2}$:
+    exact for a free field, and for any scaling function $S(k\xi)$ the same multiple of its length whatever the
+    lattice, as long as $\xi k$ reaches from well below to well above 1 over the modes. White noise on the sites is in S
+    and shortens it. `FiniteSize.length`, of the first mode, drowns in noise where $\xi$ is far below L. NaN where the
+    length is not positive. Raises `ValueError` for fewer than three modes, and as `jackknife` does.
     """
     modes = structure_factors.shape[-1]
     require(
@@ -142,13 +142,16 @@ class LowModes(eqx.Module):
         k_squared = jnp.asarray(4 * np.sin(np.pi * np.arange(modes) / self.side) ** 2, averages.dtype)
         known = jnp.asarray([0.5, *[float(self.ndim)] * (modes - 1)], averages.dtype)  # one over relative variances
 
+        shares = averages / jnp.mean(averages, axis=-1, keepdims=True)
+
         def refit(_: Any, squared: Array) -> Array:
-            weight = known * jnp.exp(-jnp.maximum(squared, 0)[..., None] * k_squared) * averages
-            ones, first, second = (jnp.sum(weight * averages * k_squared**power, axis=-1) for power in range(3))
+            weight = known * shares / (1 + jnp.maximum(squared, 0)[..., None] * k_squared) ** 2
+            ones, first, second = (jnp.sum(weight * shares * k_squared**power, axis=-1) for power in range(3))
             right, right_first = (jnp.sum(weight * k_squared**power, axis=-1) for power in range(2))
             return (right_first * ones - right * first) / (right * second - right_first * first)
 
-        squared = jax.lax.fori_loop(0, _REFITS, refit, jnp.zeros(averages.shape[:-1], averages.dtype))
+        start = jnp.full(averages.shape[:-1], 1 / k_squared[2], averages.dtype)
+        squared = jax.lax.fori_loop(0, _REFITS, refit, start)
         return jnp.sqrt(jnp.where(squared > 0, squared, jnp.nan))
 
 
