@@ -22,7 +22,7 @@ class Config(TrainedNetwork):
     """Sides of the patches that the equivariant local score sees (pixels, odd)."""
     fixed_sizes: tuple[int, ...] = (15, 27)
     """Sides of the windows of local scores that know where they are (pixels, odd; cut off at the border)."""
-    num_patches: Count = 100_000
+    num_patches: Count = 20_000
     """Patches that equivariant scores compare with, drawn from the training images."""
     num_images: Count = 2000
     """Training images (of one class, if there are classes) that all local scores know; the global one knows all."""
