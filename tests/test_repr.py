@@ -71,7 +71,7 @@ CASES = {
     ),
     "critical": (
         lambda: sj.critical_point(TS, PEAK, key=KEY, num_bootstrap=8),
-        "CriticalPoint(1.351 [1.351, 1.351], peak=2)",
+        "CriticalPoint(1.351 [1.351, 1.351], peak=1.999)",
     ),
     "no peak": (
         lambda: sj.critical_point(TS, jnp.ones((3, 13)), key=KEY, num_bootstrap=8),
