@@ -51,4 +51,4 @@ class Config(Patches):
     @classmethod
     def quick(cls) -> "Config":
         """A small version for a first look."""
-        return cls(sides=(8, 16, 32), stochasticities=(1.0, 2.0, 4.0), num_trajectories=64)
+        return cls(sides=(8, 16), stochasticities=(1.0, 2.0, 4.0), num_trajectories=64)

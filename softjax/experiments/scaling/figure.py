@@ -70,7 +70,7 @@ def _ratio_panel(axis: Axes, dataset: xr.Dataset) -> None:
     _over_time(axis, dataset.isel(stochasticity=-1), "length_ratio", _LENGTH_RATIO, label)
     axis.set_ylabel(r"second-moment length over size, $\xi/L$")
     axis.set_title(f"correlation length, {_rate(dataset, -1)} (left out: below its error)")
-    axis.legend(loc="center left", bbox_to_anchor=(0, 0.6))
+    axis.legend(loc="center right", bbox_to_anchor=(1, 0.56))
 
 
 def _moment_panel(axis: Axes, dataset: xr.Dataset) -> None:
