@@ -18,7 +18,7 @@ class Quench:
     min_steps: Count = 112
     """Steps at least, rounded up to a multiple of num_times."""
     steps_per_stochasticity: Count = 28
-    """Steps at least, for each unit of the stochasticity: half as many leave the susceptibility about 5% too small."""
+    """Steps at least, for each unit of the stochasticity: 28 leave the susceptibility about 2% too small, 14 5%."""
 
     def num_steps(self, stochasticity: float) -> int:
         """Steps at one stochasticity."""
