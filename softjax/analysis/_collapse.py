@@ -135,13 +135,13 @@ class _Problem(NamedTuple):
         design = np.where(possible[:, None, None, None], design, 0)
         orthonormal, triangle = np.linalg.qr(self._whitened(design))
         target = self._whitened(values[..., None])
-        projected = orthonormal.swapaxes(1, 2) @ target
-        coefficients = np.linalg.pinv(triangle) @ projected
-        residual = np.where(possible[:, None], (target - orthonormal @ projected)[..., 0], np.inf)
-        return (design @ coefficients[:, None])[..., 0], residual
+        projected = np.matmul(orthonormal.swapaxes(1, 2), target)
+        coefficients = np.matmul(np.linalg.pinv(triangle), projected)
+        residual = np.where(possible[:, None], (target - np.matmul(orthonormal, projected))[..., 0], np.inf)
+        return np.matmul(design, coefficients[:, None])[..., 0], residual
 
     def _whitened(self, columns: np.ndarray) -> np.ndarray:
-        mixed = self.whitening @ columns
+        mixed = np.matmul(self.whitening, columns)
         return mixed.reshape(mixed.shape[0], -1, mixed.shape[-1])
 
     def minimised(self, parameters: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,10 +151,12 @@ class _Problem(NamedTuple):
         chi_squared = np.sum(residual**2, axis=1)
         for _ in range(_ITERATIONS):
             slope = self._slopes(parameters, values, residual, chosen)
-            curvature = slope.swapaxes(1, 2) @ slope
+            turned = slope.swapaxes(1, 2)
+            curvature = np.matmul(turned, slope)
             diagonal = np.einsum("bii->bi", curvature) + 1e-12
             damped = curvature + (damping[:, None] * diagonal)[..., None] * np.eye(len(chosen))
-            move = np.linalg.solve(damped, slope.swapaxes(1, 2) @ np.nan_to_num(residual, posinf=0)[..., None])[..., 0]
+            gradient = np.matmul(turned, np.nan_to_num(residual, posinf=0)[..., None])
+            move = np.linalg.solve(damped, gradient)[..., 0]
             trial = parameters.copy()
             trial[:, chosen] -= move
             found = self.fitted(trial, values)[1]

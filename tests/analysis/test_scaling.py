@@ -84,6 +84,7 @@ def curves(xs, sizes, critical, exponent):
     return 0.5 + 0.4 * np.tanh(0.5 * (xs - critical) * np.asarray(sizes, float)[:, None] ** exponent)
 
 
+@pytest.mark.slow
 def test_curves_cross_where_they_were_made_to():
     """Times fall from 3 to 1; samples scatter by 0.2, so that the curves' difference is sure only away from 2."""
     rng, ts = np.random.default_rng(0), np.linspace(3.0, 1.0, 21)
