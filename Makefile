@@ -26,7 +26,12 @@ install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pytho
 	@$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[torch]'
 	@touch $@
 
-.PHONY: help demo test lint types torch bench clean
+.venv/.docs: .venv/.runtime
+	@echo 'Adding sphinx and what the site needs.'
+	@$(call install,'.[docs]')
+	@touch $@
+
+.PHONY: help demo test lint types torch bench docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
@@ -52,6 +57,10 @@ torch: .venv/.torch  ## torch, torchax and diffusers, without which the tests of
 bench: .venv/.test  ## the benchmarks, without run-time type checks
 	$(BIN)/pytest benchmarks --benchmark-only -o addopts=
 
+docs: .venv/.docs  ## the site, into docs/_build/html; runs the gallery's examples, the first time all of them
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo 'Open docs/_build/html/index.html'
+
 clean:  ## remove .venv, caches and builds; results/ stays
-	rm -rf .venv .benchmarks .hypothesis .pytest_cache .ruff_cache build dist docs/_build
+	rm -rf .venv .benchmarks .hypothesis .pytest_cache .ruff_cache build dist docs/_build docs/api docs/gallery
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,5 @@
-"""The pitchfork of two patterns, and how it splits for many.
+"""The pitchfork of two patterns, and how it splits for many
+=========================================================
 
 Left: rest points of the projected drift at frozen times, exact and near the onset. The symmetric point is unstable to
 the right of a dot. Right: growth rates of the directions spanned by eight prototypes; each crosses zero at its own

@@ -1,4 +1,5 @@
-"""Exact mode responses against the paper's finite differences.
+"""Exact mode responses against the paper's finite differences
+===========================================================
 
 A finite difference needs a step, and every step is wrong in one of two ways: too small and rounding dominates, too
 large and the posterior bends. A Jacobian-vector product has no step.

@@ -1,4 +1,5 @@
-"""A first reverse trajectory: noise becomes domains.
+"""A first reverse trajectory: noise becomes domains
+=================================================
 
 The patch model sees each site's 5 x 5 neighbourhood and nothing else, yet its reverse diffusion grows domains much
 larger than a patch. The state is not stored on the way: `observe` says what to keep.

@@ -1,4 +1,5 @@
-"""The Ginzburg-Landau equation beside the patch model it stands for.
+"""The Ginzburg-Landau equation beside the patch model it stands for
+=================================================================
 
 One cell of the Landau field is one 5 x 5 patch. Its coefficients follow the process in time; they come from the
 patch score, projected on a cubic at the fluctuations that the Hartree closure predicts. Domains and structure factors

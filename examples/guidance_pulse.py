@@ -1,4 +1,7 @@
-"""When does guidance act? The class of images is pushed in a short window of noise levels, at one level after another.
+"""When does guidance act?
+=======================
+
+The class of images is pushed in a short window of noise levels, at one level after another.
 
 The small EDM2 that ships with softjax draws shirts from the same starts; only the centre of the pulse differs. Any
 two fields of one process can guide each other: `sj.GuidedField(field, guide, weight)`.

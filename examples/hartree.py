@@ -1,4 +1,5 @@
-"""Fluctuations shift the transition, and the Hartree closure says by how much.
+"""Fluctuations shift the transition, and the Hartree closure says by how much
+===========================================================================
 
 The growth rate of the uniform mode for two patch sizes: linearised at x = 0 (tree level), averaged over a
 self-consistent Gaussian field (Hartree), and measured along trajectories of the patch model, with the band of two

@@ -1,4 +1,7 @@
-"""A sweep over the patch size by `jax.vmap`: fluctuations shift the transition.
+"""A sweep over the patch size, by jax.vmap
+========================================
+
+Fluctuations shift the transition: below mean field, by how much depends on the patch.
 
 Dictionaries of several patch sizes are padded with zeros to one size; sites that are added carry no evidence. Then the
 field itself is a batch axis, and one compiled program runs all models and all trajectories at once.

@@ -1,4 +1,7 @@
-"""The phase diagram of the patch model as one sweep: when order appears, by prior and patch size.
+"""The phase diagram of the patch model, as one sweep
+==================================================
+
+When order appears, by prior and patch size.
 
 A unit of work is one trajectory on which the growth rate of the uniform mode is watched; the sweep runs it for every
 prior, patch size and member, in packs, and keeps what is finished in phase.zarr. Where the mean rate passes zero is the

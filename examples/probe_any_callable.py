@@ -1,4 +1,5 @@
-"""Mode responses of any drift: two lines for a denoiser of your own.
+"""Mode responses of any drift, or of a denoiser of your own
+=========================================================
 
 `mode_response` takes a function from one configuration to a drift. Here the denoiser is a hand-made one, which
 softjax knows nothing about: it blurs, then saturates. Its soft mode is not the uniform one.

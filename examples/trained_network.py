@@ -1,4 +1,7 @@
-"""A trained network as a field: images from noise, and how its Fourier modes soften on the way.
+"""A trained network as a field
+============================
+
+Images from noise, and how the network's Fourier modes soften on the way.
 
 The U-Net that ships with softjax was trained on Fashion-MNIST with pixels -1 and +1. Any network becomes a field in the
 same way: `sj.NetworkField(network, process, prediction="noise")`.

@@ -1,4 +1,5 @@
-"""Every wavevector at once, and the modes a snapshot has of its own.
+"""Every wavevector at once, and the modes a snapshot has of its own
+=================================================================
 
 A state along a reverse trajectory is not uniform, so that plane waves are not eigenvectors of the Jacobian. Three
 questions, each answered by a few Jacobian-vector products: how fast does every plane wave grow (all of J by coloured

@@ -47,26 +47,15 @@ def read_checkpoint(path: Path | str, *, key: str | None = None, prefix: str | N
     What training scripts put around a network is taken off: prefixes that all names share, and dicts that hold the
     state dict beside other values. Nothing in the file is executed.
 
-    Parameters
-    ----------
-    path
-        The file. For safetensors in several parts: their folder, their index or any one of them; all are read.
-    key
-        Which state dict of a torch file to take, such as "ema"; below several keys, joined by dots. Without it, the
-        only one that holds a known network is taken.
-    prefix
-        Take only the tensors whose names begin with this, such as "ema." ("" for those without a known prefix).
-        Without it, "module.", "_orig_mod.", "ema.", "model." and "net.", also stacked, are taken off where all names
-        share them and a known network is below.
+    * `path`: the file. For safetensors in several parts: their folder, their index or any one of them; all are read;
+    * `key`: which state dict of a torch file to take, such as "ema"; below several keys, joined by dots. Without it,
+      the only one that holds a known network is taken;
+    * `prefix`: take only the tensors whose names begin with this, such as "ema." ("" for those without a known
+      prefix). Without it, "module.", "_orig_mod.", "ema.", "model." and "net.", also stacked, are taken off where all
+      names share them and a known network is below.
 
-    Raises
-    ------
-    FileNotFoundError
-        If `path` is missing.
-    CheckpointError
-        Naming what is wrong with the file, or the keys or prefixes among which to choose.
-    ValueError
-        For `key` or `prefix` where a file has nothing to choose from.
+    Raises `FileNotFoundError` if `path` is missing; `CheckpointError`, naming what is wrong with the file, or the keys
+    or prefixes among which to choose; `ValueError` for `key` or `prefix` where a file has nothing to choose from.
     """
     path = locate(Path(path))
     layout = recognise(path)
@@ -99,37 +88,24 @@ def convert(
     Parameters keep the precision of the file (bfloat16 becomes float32), so that half-precision files stay half as
     large; loading converts them exactly. `network.json` records name, size and SHA-256 of the source, and a licence.
 
-    Parameters
-    ----------
-    source
-        A published EDM2 pickle, or a state dict under the names of the originals (EDM2, DINOv2) or of transformers
-        (DINOv2), as torch's zip format or safetensors. For safetensors in several parts: their folder, their
-        `*.safetensors.index.json` or any one of them.
-    out
-        The folder. It must be new or empty, or hold this same conversion, which is then left as it is.
-    head
-        File of DINOv2's linear head, where that is stored apart.
-    options
-        What a state dict leaves open: constructor arguments of EDM2 such as `channels_per_head`, `num_heads` of DINOv2.
-    key
-        Which state dict of a torch file to take, where it holds several, such as "ema"; below several keys, joined by
-        dots. One alone that holds EDM2 or DINOv2 is taken without asking; plain values beside it are dropped.
-    prefix
-        Take only the tensors whose names begin with this, such as "ema." ("" for those without a known prefix).
-        Without it, "module.", "_orig_mod.", "ema.", "model." and "net.", also stacked, are taken off where all names
-        share them.
-    progress
-        Called with the bytes written so far and in all.
+    * `source`: a published EDM2 pickle, or a state dict under the names of the originals (EDM2, DINOv2) or of
+      transformers (DINOv2), as torch's zip format or safetensors. For safetensors in several parts: their folder,
+      their `*.safetensors.index.json` or any one of them;
+    * `out`: the folder. It must be new or empty, or hold this same conversion, which is then left as it is;
+    * `head`: file of DINOv2's linear head, where that is stored apart;
+    * `options`: what a state dict leaves open: constructor arguments of EDM2 such as `channels_per_head`, `num_heads`
+      of DINOv2;
+    * `key`: which state dict of a torch file to take, where it holds several, such as "ema"; below several keys,
+      joined by dots. One alone that holds EDM2 or DINOv2 is taken without asking; plain values beside it are dropped;
+    * `prefix`: take only the tensors whose names begin with this, such as "ema." ("" for those without a known
+      prefix). Without it, "module.", "_orig_mod.", "ema.", "model." and "net.", also stacked, are taken off where all
+      names share them;
+    * `progress`: called with the bytes written so far and in all.
 
-    Raises
-    ------
-    FileNotFoundError, FileExistsError
-        If `source` is missing; if `out` holds something else.
-    CheckpointError
-        For a file that is damaged, refused or of another network, and for one of several networks, which it lists.
-    ValueError
-        For a head, options, a key or a prefix that the network or its file does not take. Nothing is written in any
-        of these cases.
+    Raises `FileNotFoundError` if `source` is missing; `FileExistsError` if `out` holds something else;
+    `CheckpointError` for a file that is damaged, refused or of another network, and for one of several networks, which
+    it lists; `ValueError` for a head, options, a key or a prefix that the network or its file does not take. Nothing
+    is written in any of these cases.
     """
     out, given = Path(out).absolute(), {name: _plain(value) for name, value in (options or {}).items()}
     with naming(source):

@@ -86,33 +86,20 @@ def load_diffusers(
     Time is the step n = 0, ..., N - 1 of the scheduler's table, a `DiscreteVP` with clock "index"; or sigma, in units
     of the data, for the schedulers of EDM. The data are the pixels as the pipeline has them, mostly from -1 to 1.
 
-    Parameters
-    ----------
-    folder
-        The folder of the pipeline.
-    label
-        The class for a model with classes, from 0 on. Without it, give one later: `model.field.with_label(label)`.
-    shape
-        Lattice (height, width) of the configurations, in sites; without it, the `sample_size` of the configuration.
-    denoiser
-        Says of a folder with `CMStochasticIterativeScheduler`, the scheduler of consistency models, that its network
-        is the EDM denoiser they were distilled from, as in `edm_imagenet64_ema`; it is refused otherwise.
+    * `folder`: the folder of the pipeline;
+    * `label`: the class for a model with classes, from 0 on. Without it, give one later:
+      `model.field.with_label(label)`;
+    * `shape`: lattice (height, width) of the configurations, in sites; without it, the `sample_size` of the
+      configuration;
+    * `denoiser`: says of a folder with `CMStochasticIterativeScheduler`, the scheduler of consistency models, that its
+      network is the EDM denoiser they were distilled from, as in `edm_imagenet64_ema`; it is refused otherwise.
 
-    Returns
-    -------
-    DiffusersModel
-        `field`, `process`, `shape`, `channels`, `num_classes` and `description`.
+    Returns a `DiffusersModel`: `field`, `process`, `shape`, `channels`, `num_classes` and `description`.
 
-    Raises
-    ------
-    ModuleNotFoundError, ImportError
-        If torch, torchax or diffusers is missing, or their versions do not fit.
-    FileNotFoundError
-        If a part of the folder is missing.
-    CheckpointError
-        For a file that is damaged, of another kind of model, or not what the others say; it names file and reason.
-    ValueError
-        For a model of latents, a label that the model does not have, and a shape that it can't take.
+    Raises `ModuleNotFoundError` or `ImportError` if torch, torchax or diffusers is missing, or their versions do not
+    fit; `FileNotFoundError` if a part of the folder is missing; `CheckpointError` for a file that is damaged, of
+    another kind of model, or not what the others say, naming file and reason; `ValueError` for a model of latents, a
+    label that the model does not have, and a shape that it can't take.
     """
     files = find(Path(folder))
     values = schedule(files.scheduler, read_json(files.scheduler), denoiser)

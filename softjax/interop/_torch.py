@@ -42,46 +42,28 @@ def from_torch(
     A module that torchax can't trace becomes a black box, with a warning: it can be evaluated, by torch on the CPU,
     and its modes come from `mode_response(..., method="finite_difference")`.
 
-    Parameters
-    ----------
-    module
-        A `torch.nn.Module` in evaluation mode.
-    shape
-        Shape of one configuration as softjax has it, (*lattice,) or (*lattice, channels). The network also takes other
-        lattices where the module does.
-    channels
-        How the module has it: "first", (channels, *lattice) for configurations of shape (*lattice, channels);
-        "single", (1, *lattice) for configurations of shape (*lattice,); "same", as it is.
-    batch
-        Whether the module takes and returns a leading batch axis; time and label are then of shape (1,), else ().
-    arguments
-        The positional arguments in their order, of "x", "t" and "label".
-    keywords
-        Keyword arguments by name, each one of "x", "t" and "label": `{"class_labels": "label"}`.
-    options
-        Constant keyword arguments, plain values: `{"return_dict": False}`.
-    time
-        "float", or "index": the time is rounded to a whole number, for modules with a table of times.
-    time_scale
-        What the time of the process is multiplied by before, module time per unit of t.
-    output
-        Attribute, key or position of the output in what the module returns, such as "sample" or 0; None if it is it.
-    learned_variance
-        Whether the module returns twice the channels (for "same": twice the last axis), of which the second half is a
-        learned variance. It is dropped.
+    * `module`: a `torch.nn.Module` in evaluation mode;
+    * `shape`: shape of one configuration as softjax has it, (*lattice,) or (*lattice, channels). The network also
+      takes other lattices where the module does;
+    * `channels`: how the module has it: "first", (channels, *lattice) for configurations of shape (*lattice,
+      channels); "single", (1, *lattice) for configurations of shape (*lattice,); "same", as it is;
+    * `batch`: whether the module takes and returns a leading batch axis; time and label are then of shape (1,), else
+      ();
+    * `arguments`: the positional arguments in their order, of "x", "t" and "label";
+    * `keywords`: keyword arguments by name, each one of "x", "t" and "label": `{"class_labels": "label"}`;
+    * `options`: constant keyword arguments, plain values: `{"return_dict": False}`;
+    * `time`: "float", or "index": the time is rounded to a whole number, for modules with a table of times;
+    * `time_scale`: what the time of the process is multiplied by before, module time per unit of t;
+    * `output`: attribute, key or position of the output in what the module returns, such as "sample" or 0; None if it
+      is it;
+    * `learned_variance`: whether the module returns twice the channels (for "same": twice the last axis), of which the
+      second half is a learned variance. It is dropped.
 
-    Returns
-    -------
-    TorchNetwork
-        The function, with `parameters` by torch's names.
+    Returns a `TorchNetwork`: the function, with `parameters` by torch's names.
 
-    Raises
-    ------
-    ModuleNotFoundError, ImportError
-        If torch or torchax is missing, or their versions do not fit: the message says which do.
-    ValueError
-        For a module in training mode, a TorchScript program, an argument that does not exist, and a module that can't
-        be called like this or returns another shape.
+    Raises `ModuleNotFoundError` or `ImportError` if torch or torchax is missing, or their versions do not fit: the
+    message says which do; `ValueError` for a module in training mode, a TorchScript program, an argument that does not
+    exist, and a module that can't be called like this or returns another shape.
     """
     torch = optional("torch")
     env = environment()
