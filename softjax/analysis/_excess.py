@@ -79,7 +79,7 @@ def excess(
     num_bootstrap: int = 1000,
     confidence: float = 0.95,
     window: tuple[float, float] | None = None,
-    bandwidth: float = 0.1,
+    bandwidth: float = 0.05,
 ) -> Excess:
     r"""How far measured mode responses exceed those of the null.
 
