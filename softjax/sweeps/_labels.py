@@ -83,7 +83,8 @@ def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
         [*values], errors="ignore"
     )
     if "done" in one.coords:
-        done = np.atleast_1d(one["done"].values)
+        left = [dim for dim in one["done"].dims if dim in axes]
+        done = np.atleast_1d(one["done"].all(left).values)  # of axes that no value was given for: in all of their cells
         one = one.drop_vars("done")
         one = one.isel({dim: done for dim in dataset["done"].dims if dim not in axes})
     for name in [str(name) for name in one.variables if str(name).endswith(OF_CELL)]:

@@ -9,6 +9,7 @@ from helpers import FLOAT, assert_close
 import softjax as sj
 from softjax.experiments import scaling
 from softjax.experiments._shared.summary import Row
+from softjax.experiments._shared.table import table
 from softjax.experiments.configs import ScalingConfig
 from softjax.experiments.scaling.config import Quench
 from softjax.experiments.scaling.study import axes, moments
@@ -104,3 +105,14 @@ def test_intervals_and_chi_squared_decide_what_is_said_of_a_power(row, words):
 def test_sizes_that_make_no_sense_are_refused(sides):
     with pytest.raises(ValueError, match="sides must be at least 2 positive increasing numbers"):
         axes(ScalingConfig(sides=sides))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_study_with_axes_of_its_own_summarises_over_them(data):
+    sweep = scaling.STUDY.sweep(CONFIG, {"seed": [0, 1]})
+    rows = table(scaling.STUDY, CONFIG, sweep, run(sweep))
+    alone = {row.name: row.value for row in scaling.summary(data)}
+    name = "chi at the end, L = 12, stochasticity 32"
+    assert rows.sizes["seed"] == 2
+    np.testing.assert_allclose(rows["value"].sel(seed=0, row=name), alone[name], rtol=1e-4)
+    assert abs(float(rows["value"].sel(seed=1, row=name)) - alone[name]) > 1e-3

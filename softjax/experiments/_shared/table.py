@@ -1,5 +1,6 @@
 """The numbers of a study's summary over the axes of a sweep."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,17 @@ from softjax.sweeps import Sweep, cell
 def table(study: Study, config: Any, sweep: Sweep, dataset: xr.Dataset) -> xr.Dataset:
     """Value, and `low` and `high` of its 95% interval, of every row of the summary: (axes, row); NaN where none is.
 
-    Raises `ValueError` where the axes leave nothing to summarise.
+    The axes are those that the sweep was given: a study that has some by itself summarises over these. Raises `ValueError` where the axes leave nothing to summarise.
     """
-    shape = tuple(len(axis.values) for axis in sweep.axes)
+    own = study.axes(config)
+    axes = [axis for axis in sweep.axes if axis.dim not in own]
+    cells = sweep.cells[:: len(sweep.cells) // max(math.prod(len(axis.values) for axis in axes), 1)]
+    units_of = sweep.units[:: len(sweep.cells) // len(cells)]  # a study's own axes run fastest
+    shape = tuple(len(axis.values) for axis in axes)
     found: dict[str, np.ndarray] = {}
     units: dict[str, str] = {}
-    for index, (values, unit) in enumerate(zip(sweep.cells, sweep.units, strict=True)):
+    for index, (every, unit) in enumerate(zip(cells, units_of, strict=True)):
+        values = {name: value for name, value in every.items() if name not in own}
         one = cell(dataset, **values)
         if not one.sizes.get(study.dim, 1):
             continue
@@ -27,13 +33,13 @@ def table(study: Study, config: Any, sweep: Sweep, dataset: xr.Dataset) -> xr.Da
         for row in study.summary(one):
             if row.name not in COST:
                 units[row.name] = row.units
-                kept = found.setdefault(row.name, np.full((len(sweep.cells), 3), np.nan))
+                kept = found.setdefault(row.name, np.full((len(cells), 3), np.nan))
                 kept[index] = [row.value, *(row.interval or (np.nan, np.nan))]
     if not found:
         raise ValueError("no cell of this sweep has a unit that is finite: there is nothing to summarise.")
     stacked = np.stack(list(found.values()), axis=1).reshape(*shape, len(found), 3)
-    dims = (*(axis.dim for axis in sweep.axes), "row")
-    coordinates = {name: dataset[name] for axis in sweep.axes for name in axis.names}
+    dims = (*(axis.dim for axis in axes), "row")
+    coordinates = {name: dataset[name] for axis in axes for name in axis.names}
     return xr.Dataset(
         {name: (dims, stacked[..., place]) for place, name in enumerate(("value", "low", "high"))},
         coords={**coordinates, "row": list(found), "units": ("row", list(units.values()))},
