@@ -8,7 +8,7 @@ import numpy as np
 
 from softjax._checks import require
 from softjax.convert import load_network, read_description, shipped
-from softjax.data import SPIN_THRESHOLD
+from softjax.data import SPIN_THRESHOLD, LabelledImages, padded
 from softjax.experiments._shared.config import TrainedNetwork
 from softjax.fields import NetworkField
 
@@ -63,6 +63,28 @@ def variant_name(grey: bool) -> str:
 def trained_threshold(folder: Path) -> int:
     """Grey level from which on the spins that a network was trained on are up, by its card."""
     return read_description(folder).get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
+
+
+def images_of_network(folder: Path, data: str | None = None) -> tuple[LabelledImages, LabelledImages]:
+    """Training and test images of Fashion-MNIST as a network in a folder was trained on them.
+
+    `data` is the folder of the four files; looked for, and downloaded, if not given.
+    """
+    description = read_description(folder)
+    side, training = description["config"].get("img_resolution"), description.get("about", {}).get("training", {})
+    grey = side is not None or training.get("variant") == "grey"
+    splits = _images(variant_name(grey), trained_threshold(folder), data)
+    if side is None:
+        return splits
+    train, test = (LabelledImages(padded(split.images, side), split.labels) for split in splits)
+    return train, test
+
+
+@lru_cache(maxsize=2)
+def _images(variant: str, threshold: int, data: str | None) -> tuple[LabelledImages, LabelledImages]:
+    from softjax.training.fashion import both_splits
+
+    return both_splits(variant, threshold, data)
 
 
 def require_classes(name: str, classes: np.ndarray, num_classes: int) -> None:

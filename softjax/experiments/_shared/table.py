@@ -15,7 +15,8 @@ from softjax.sweeps import Sweep, cell
 def table(study: Study, config: Any, sweep: Sweep, dataset: xr.Dataset) -> xr.Dataset:
     """Value, and `low` and `high` of its 95% interval, of every row of the summary: (axes, row); NaN where none is.
 
-    The axes are those that the sweep was given: a study that has some by itself summarises over these. Raises `ValueError` where the axes leave nothing to summarise.
+    The axes are those that the sweep was given: a study that has some by itself summarises over these.
+    Raises `ValueError` where the axes leave nothing to summarise.
     """
     own = study.axes(config)
     axes = [axis for axis in sweep.axes if axis.dim not in own]

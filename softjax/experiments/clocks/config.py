@@ -2,20 +2,28 @@
 
 from dataclasses import dataclass, field
 
-from softjax.experiments._shared.config import Count, CountOfMany, Ensemble, PatchModel, TimeGrid
+import tyro
+
+from softjax.experiments._shared.config import AnyTarget, CountOfMany, CountOrNone, Ensemble, PatchModel, TimeGrid
 
 
 @dataclass(frozen=True)
-class Config(Ensemble, PatchModel):
-    """Every critical time of one patch model on one axis (section 8 of docs/theory.md)."""
+class Config(Ensemble, PatchModel, AnyTarget):
+    """Every critical time of the patch model, or of any denoiser, on one axis (section 8 of docs/theory.md)."""
 
-    num_trajectories: Count = 16
+    target: tyro.conf.Positional[str] = "patch"
+    """patch, the model of these parameters; a network's folder, the name of one that ships (fashion-binary,
+    fashion-grey, edm2-fashion), or package.module:name, a field or a callable on one configuration."""
+    num_trajectories: CountOfMany = 16
     """Independent reverse trajectories."""
+    network_steps: CountOrNone = 0
+    """Steps of a network's trajectories; 0 takes 400, and 32 on EDM's clock. The patch model has --time."""
     num_clones: CountOfMany = 8
     """Trajectories that are cloned, for the agreement of clones."""
-    num_cloning_times: Count = 12
+    num_cloning_times: CountOfMany = 12
     """Times at which they are cloned."""
     time: TimeGrid = field(default_factory=lambda: TimeGrid(t_max=8.0))
+    """Of the patch model."""
 
     @classmethod
     def quick(cls) -> "Config":

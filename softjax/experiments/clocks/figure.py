@@ -1,31 +1,44 @@
 """Critical times on one axis, above the curves that they are read from."""
 
 import matplotlib as mpl
+import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from softjax.plotting import STYLE, Figure, rate_panel
+from softjax.experiments.clocks.network import site_level
+from softjax.experiments.clocks.table import AGREEMENT_AT_SPECIATION
+from softjax.plotting import STYLE, Figure, length_curves, rate_panel
 
 _COLORS = "tab10"
 
 
 def figure(dataset: xr.Dataset) -> Figure:
-    """The clocks, the growth rate of the uniform mode, and the agreement of clones, over one logarithmic time axis."""
+    """The clocks, the curves that they are read from, and the agreement of clones, over one logarithmic time axis."""
+    network = "target" in dataset.attrs
+    clock = dataset.attrs.get("clock_of", "t")
     with mpl.rc_context(STYLE):
-        drawn = Figure(figsize=(9.5, 9), layout="constrained")
-        drawn.suptitle(f"Clocks of the patch model, {dataset.sizes['y']} x {dataset.sizes['x']} sites", fontsize=12)
-        clocks, rates, agreement = drawn.subplots(3, 1, sharex=True, height_ratios=(1.1, 1.4, 1))
+        drawn = Figure(figsize=(9.5, 10 if network else 9), layout="constrained")
+        sides = " x ".join(str(dataset.sizes[name]) for name in ("y", "x") if name in dataset.sizes)
+        drawn.suptitle(
+            f"Clocks of {dataset.attrs['target'] if network else 'the patch model'}, {sides} sites", fontsize=12
+        )
+        clocks, curves, agreement = drawn.subplots(3, 1, sharex=True, height_ratios=(1.4 if network else 1.1, 1.4, 1))
         _clock_panel(clocks, dataset)
-        rate_panel(rates, dataset)
-        _agreement_panel(agreement, dataset, dataset.attrs["agreement_at_speciation"])
-        times = dataset["time"].values
+        if network:
+            length_curves(curves, dataset, r"$\xi$")
+            curves.legend(loc="upper left")
+        else:
+            rate_panel(curves, dataset)
+        _agreement_panel(agreement, dataset)
+        times, found = dataset["time"].values, dataset["clock_time"].values
         agreement.set_xscale("log")
-        agreement.set_xlim(times.max(), max(times.min(), 0.25 * float(dataset["clock_time"].min())))
+        agreement.set_xlim(times.max(), max(times.min(), 0.25 * float(found[np.isfinite(found)].min())))
         agreement.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
         agreement.xaxis.set_major_formatter("{x:g}")
         agreement.xaxis.set_minor_formatter(NullFormatter())
-        agreement.set_xlabel("diffusion time t  (noise to the left)")
+        name = r"noise level $\sigma$" if clock == "sigma" else "diffusion time t"
+        agreement.set_xlabel(f"{name}  (noise to the left)")
     return drawn
 
 
@@ -33,6 +46,11 @@ def _clock_panel(axis: Axes, dataset: xr.Dataset) -> None:
     colors = mpl.colormaps[_COLORS].colors  # pyright: ignore[reportAttributeAccessIssue]
     for row, name in enumerate(dataset["clock"].values):
         at, color = dataset.sel(clock=name), colors[row % 10]
+        if not np.isfinite(at["clock_time"]):
+            axis.text(
+                0.5, row, f"not found: {at['clock_reason'].values}", transform=axis.get_yaxis_transform(), fontsize=8
+            )
+            continue
         axis.plot([at["clock_low"], at["clock_high"]], [row, row], color=color, linewidth=4, alpha=0.4)
         axis.plot(at["clock_time"], row, "o", color=color)
         axis.annotate(
@@ -43,16 +61,18 @@ def _clock_panel(axis: Axes, dataset: xr.Dataset) -> None:
     axis.set_title("critical times, with 95% intervals where measured")
 
 
-def _agreement_panel(axis: Axes, dataset: xr.Dataset, agreement_at_speciation: float) -> None:
-    axis.errorbar(
-        dataset["cloning_time"],
-        dataset["agreement"],
-        2 * dataset["agreement_error"],
-        fmt="o-",
-        color="black",
-        markersize=4,
-    )
-    axis.axhline(agreement_at_speciation, color="0.4", linestyle=":", label=f"{agreement_at_speciation}: speciation")
+def _agreement_panel(axis: Axes, dataset: xr.Dataset) -> None:
+    known = (("agreement", "black", "sites"), ("class_agreement", "#2166ac", "classes"))
+    for name, color, label in [one for one in known if one[0] in dataset]:
+        error = 2 * dataset[f"{name}_error"]
+        axis.errorbar(
+            dataset["cloning_time"], dataset[name], error, fmt="o-", color=color, markersize=4, label=label, capsize=2
+        )
+    level = site_level(dataset) if "target" in dataset.attrs else AGREEMENT_AT_SPECIATION
+    axis.axhline(level, color="0.4", linestyle=":", label=f"{level:.3g}: speciation, sites")
+    if "class_agreement" in dataset:
+        label = f"{AGREEMENT_AT_SPECIATION}: of classes"
+        axis.axhline(AGREEMENT_AT_SPECIATION, color="#2166ac", linestyle=":", label=label)
     axis.set_ylabel("agreement of clones")
-    axis.set_title("sites on which two clones end with the same sign")
+    axis.set_title("share of sites, or of classes, in which two clones end alike; bars of two standard errors")
     axis.legend(loc="lower right")
