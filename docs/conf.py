@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent.resolve()
@@ -78,7 +79,7 @@ sphinx_gallery_conf = {
     "examples_dirs": [str(_run_copies())],
     "gallery_dirs": ["gallery"],
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"__init__\.py",
+    "ignore_pattern": "torch_module" if find_spec("torchax") is None else "__init__",
     "within_subsection_order": "reference.Taught",
     "reset_modules": (_figures_close,),
     "backreferences_dir": "gallery/backreferences",

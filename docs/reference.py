@@ -18,7 +18,10 @@ LAYERS = (
     *("networks", "convert", "interop", "data", "training", "sweeps", "plotting", "experiments", "report"),
 )
 STUB = Path(__file__).resolve().parents[1] / "softjax" / "__init__.pyi"
-_ORDER = ("tutorial", "first_trajectory", "probe_any_callable", "exact_or_finite_difference", "whole_zone")
+_ORDER = (
+    *("tutorial", "first_trajectory", "probe_any_callable", "torch_module", "trained_network"),
+    *("exact_or_finite_difference", "whole_zone", "growth", "null_test", "correlation_lengths"),
+)
 _INDEX = r"""One page a layer, in the order in which they build on each other: a module imports only from layers above
 its own. Most names are flat, `softjax.simulate`; the rest are reached through their layer, `softjax.theory.hartree`. In
 all examples `sj` is `softjax`. Functions act on one configuration, of shape (\*lattice) or (\*lattice, channels); a
