@@ -75,6 +75,7 @@ def test_conditions_differ_in_the_weight_only(measured, networks):
         sj.pulse(1.0, np.inf, 1.0).with_dose(15.0, ts),
         sj.pulse(data.attrs["critical_sigma"], 3.0, 6.0),
         sj.pulse(random, 3.0, 6.0),
+        sj.pulse(data.attrs["null_sigma"], 3.0, 6.0),
     ]
     judge = load_module(networks["scorer"])
     for condition, weight in enumerate(guidance):
@@ -89,7 +90,7 @@ def test_conditions_differ_in_the_weight_only(measured, networks):
 
 def test_random_centres_are_log_uniform_and_trials_have_their_own():
     ts = sj.karras_grid(80.0, 0.002, 8)
-    centers = np.log(jax.vmap(conditions(CONFIG, ts, 1.0, jr.key(0)).random_center)(jnp.arange(2000)))
+    centers = np.log(jax.vmap(conditions(CONFIG, ts, 1.0, 2.0, jr.key(0)).random_center)(jnp.arange(2000)))
     low, high = np.log([0.002, 80.0])
     assert low <= centers.min() < low + 0.1
     assert high - 0.1 < centers.max() <= high
@@ -98,7 +99,7 @@ def test_random_centres_are_log_uniform_and_trials_have_their_own():
 
 def test_pulses_of_the_curve_have_equal_dose():
     ts = sj.karras_grid(80.0, 0.002, 8)
-    compared = conditions(CONFIG, ts, 1.0, jr.key(0))
+    compared = conditions(CONFIG, ts, 1.0, 2.0, jr.key(0))
     shares = np.asarray(sj.fields.log_intervals(ts))[:-1]
     curve = [jax.tree.map(lambda leaf, n=n: leaf[n], compared.curve) for n in range(CONFIG.num_centers)]
     assert_close(np.asarray([float(weight.center) for weight in curve]), np.geomspace(80.0, 0.002, 3))
@@ -150,6 +151,9 @@ def test_it_draws_and_sums_up(measured):
     assert dict(rows["probability: class 0"].also)["none"] == pytest.approx(data["probability"].values[1::2, 0].mean())
     assert rows["best centre at equal dose"].value in data["center"].values
     assert rows["trials"].value == 6
+    against = data["probability"].values[:, 2] - data["probability"].values[:, 4]
+    assert rows["target probability: critical - null"].value == pytest.approx(against.mean(), abs=1e-6)
+    assert rows["sigma of the Gaussian null"].value > 0.1
 
 
 @pytest.mark.parametrize(("effect", "verdict"), [(0.5, ": more than"), (-0.5, ": less than"), (0.0, "neither more")])

@@ -8,7 +8,7 @@ from matplotlib.figure import SubFigure
 
 from softjax.analysis import PairedDifference
 from softjax.experiments.pulse.study import difference_of
-from softjax.plotting import EQUILIBRIUM, EXACT, STYLE, Figure, image
+from softjax.plotting import EQUILIBRIUM, EXACT, NULL, STYLE, Figure, image
 
 _GREY = "0.45"
 _STRIPS = ("no guidance", "critical pulse")
@@ -104,6 +104,8 @@ def _curve(axis: Axes, dataset: xr.Dataset) -> None:
     axis.axvspan(attributes["critical_low"], attributes["critical_high"], color=EQUILIBRIUM, alpha=0.2, linewidth=0)
     critical = rf"$\sigma_c$ = {attributes['critical_sigma']:.3g} (peak of $\xi_{{eq}}$)"
     axis.axvline(attributes["critical_sigma"], color=EQUILIBRIUM, label=critical)
+    null = rf"Gaussian null, $\sigma$ = {attributes['null_sigma']:.3g}"
+    axis.axvline(attributes["null_sigma"], color=EQUILIBRIUM, **NULL, label=null)
     axis.set_xscale("log")
     axis.set_xlim(sigma.max() * 1.3, sigma.min() / 1.3)
     axis.set(

@@ -12,8 +12,9 @@ from softjax.experiments._shared.judge import Judge, Scores
 from softjax.experiments.pulse.config import Config
 from softjax.fields import GuidedField, NetworkField, Pulse, pulse
 
-CONDITIONS = ("none", "constant", "critical", "random")
-"""Guidance weights: 1, a constant, a pulse at the critical noise level, an equal pulse at a random one."""
+CONDITIONS = ("none", "constant", "critical", "random", "null")
+"""Guidance weights: 1, a constant, a pulse at the critical noise level, equal ones at a random level and at the one
+that the Gaussian null predicts."""
 
 
 class Sampler(eqx.Module):
@@ -48,6 +49,7 @@ class Conditions(eqx.Module):
 
     constant: Pulse
     critical: Pulse
+    null: Pulse
     curve: Pulse
     """Smooth pulses of equal dose at the centres of the response curve, a leading axis over these."""
     key: PRNGKeyArray
@@ -67,7 +69,7 @@ class Conditions(eqx.Module):
         dtype = critical.center.dtype
         return jax.tree.map(
             lambda *leaves: jnp.stack([jnp.asarray(leaf, dtype) for leaf in leaves]),
-            *(none, self.constant, critical, random),
+            *(none, self.constant, critical, random, self.null),
         )
 
 
@@ -76,13 +78,14 @@ def dose(config: Config) -> float:
     return (config.strength - 1) * config.width
 
 
-def conditions(config: Config, ts: Times, critical: float, key: PRNGKeyArray) -> Conditions:
-    """The weights of a configuration, for noise levels `ts` and a critical one."""
+def conditions(config: Config, ts: Times, critical: float, null: float, key: PRNGKeyArray) -> Conditions:
+    """The weights of a configuration, for noise levels `ts`, a critical one and that of the null."""
     centers = np.geomspace(config.noise.sigma_max, config.noise.sigma_min, config.num_centers)
     smooth = [pulse(center, config.width, config.strength, "smooth").with_dose(dose(config), ts) for center in centers]
     return Conditions(
         constant=pulse(1.0, np.inf, 1.0, config.edges).with_dose(dose(config), ts),
         critical=pulse(critical, config.width, config.strength, config.edges),
+        null=pulse(null, config.width, config.strength, config.edges),
         curve=jax.tree.map(lambda *leaves: jnp.stack(leaves), *smooth),
         key=key,
         range=jnp.log(jnp.asarray([config.noise.sigma_min, config.noise.sigma_max])),

@@ -21,26 +21,28 @@ from softjax.data import FASHION_MNIST_CLASSES
 from softjax.experiments._shared.flow import flow_trajectory
 from softjax.experiments._shared.judge import Scores, load_judge
 from softjax.experiments._shared.networks import LOWEST_PEAK, checksum, edm_folder, edm_network, require_classes
+from softjax.experiments._shared.null import sampled_null, stored_null
 from softjax.experiments._shared.study import Study
-from softjax.experiments._shared.summary import Row, equilibrium_row
+from softjax.experiments._shared.summary import Row, equilibrium_row, median_peak
 from softjax.experiments._shared.trajectories import labels
 from softjax.experiments.pulse.config import Config
 from softjax.experiments.pulse.guidance import CONDITIONS, Conditions, Sampler, conditions, dose
 from softjax.processes import karras_grid
 from softjax.sweeps import Progress, Sweep, Unit, measured, run
 
-_PULSES = (CONDITIONS.index("critical"), CONDITIONS.index("random"))
 _NUM_STATES = 10  # noise levels at which the trajectories of the figure are shown, as in App. F.9
 _PROBABILITY, _SIGMA_C, _BEST = "target probability", "sigma_c, peak of median xi_eq", "best centre at equal dose"
+_AGAINST_NULL = "target probability: critical - null"
 _SCORES = ("probability", "logit", "top1")
 
 
 class Critical(eqx.Module):
-    """The critical noise level with its interval, NaN where it has none (units of the data)."""
+    """The critical noise level with its interval, NaN where it has none, and the null's (units of the data)."""
 
     sigma: float
     low: float
     high: float
+    null: float
 
 
 class Judged(eqx.Module):
@@ -85,7 +87,7 @@ def unit(config: Config, critical: Critical) -> Trial:
     key_trials, key_random = jr.split(jr.key(config.seed))
     return Trial(
         sampler,
-        conditions(config, sampler.ts, critical.sigma, key_random),
+        conditions(config, sampler.ts, critical.sigma, critical.null, key_random),
         critical,
         jnp.asarray(np.tile(_classes(config, num_classes), config.num_trials), jnp.int32),
         key_trials,
@@ -146,7 +148,10 @@ def before(config: Config, path: Path | None, progress: Progress | None) -> dict
 
 
 def _critical_level(config: Config, path: Path | None, progress: Progress | None) -> Critical:
-    """Peak of the median equilibrium length over unguided trajectories of all classes, with its interval (App. F.3)."""
+    """Peak of the median equilibrium length over unguided trajectories of all classes, with its interval (App. F.3).
+
+    The null's is that of the data's covariance, or of the trajectories' own ends where the network comes without.
+    """
     classes = _classes(config, _sampler(config)[1]).tolist()
     number, seed = config.num_unguided * len(classes), (config.seed + 1) % 2**32  # other starts than the trials'
     identity = {"weights_sha256": checksum(edm_folder(config.weights)), "classes": classes}
@@ -159,14 +164,25 @@ def _critical_level(config: Config, path: Path | None, progress: Progress | None
         known=lambda unit: labels(unit, lowest_peak_time=LOWEST_PEAK),
         identity=identity,
     )
-    data = run(unguided, path, progress=progress, failures="raise")
+    data, followed = run(unguided, path, progress=progress, failures="raise"), unguided.units[0]
+    null = stored_null(followed, edm_folder(config.weights)) or sampled_null(followed, data["final_state"].values)
+    null_sigma = _longest(data, null["null_length"].values)
     row = equilibrium_row(data)
     assert row.interval is not None
     if np.isfinite(row.value):
-        return Critical(row.value, *row.interval)
+        return Critical(row.value, *row.interval, null_sigma)
     # Without an interior peak the level of the longest median stands in, with no interval.
     median = np.median(data["equilibrium_length"].values, axis=0)
-    return Critical(float(data["time"].values[np.argmax(median)]), np.nan, np.nan)
+    return Critical(float(data["time"].values[np.argmax(median)]), np.nan, np.nan, null_sigma)
+
+
+def _longest(data: xr.Dataset, lengths: np.ndarray) -> float:
+    """Noise level at which a curve peaks, or is largest where it has no interior peak."""
+    curves = xr.DataArray(lengths[None], dims=("trajectory", "time"))
+    point = median_peak(data, curves, LOWEST_PEAK)
+    above = data["time"].values >= LOWEST_PEAK
+    largest = data["time"].values[above][np.argmax(lengths[above])]
+    return float(point.location) if np.isfinite(point.location) else float(largest)
 
 
 def known(config: Config, unit: Trial) -> xr.Dataset:
@@ -184,6 +200,7 @@ def known(config: Config, unit: Trial) -> xr.Dataset:
             "critical_sigma": float(critical.sigma),
             "critical_low": float(critical.low),
             "critical_high": float(critical.high),
+            "null_sigma": float(critical.null),
             "width": config.width,
             "strength": config.strength,
             "dose": dose(config),
@@ -216,18 +233,20 @@ def _paths(unit: Trial) -> Array:
 
 
 def summary(dataset: xr.Dataset) -> list[Row]:
-    """Critical against random pulse with paired intervals, overall and by class; the curve's best centre."""
+    """Critical against random pulse and null's, with paired intervals, overall and by class; the best centre."""
     rows, differences = [], {name: difference_of(dataset, name) for name in _SCORES}
     for name, text in (("probability", _PROBABILITY), ("logit", "target logit"), ("top1", "top-1 fraction")):
         means, difference = dataset[name].mean("trajectory").values, differences[name]
         also = (*zip(CONDITIONS, map(float, means), strict=True), ("p", float(difference.p_value)))
         rows.append(Row(f"{text}: critical - random", float(difference.mean), "", _pair(difference.interval), also))
+    rows.append(_against_null(dataset))
     rows += _class_rows(dataset, differences)
     best, interval = _best_center(dataset)
     sigma = (float(dataset.attrs["critical_low"]), float(dataset.attrs["critical_high"]))
     return [
         *rows,
         Row(_SIGMA_C, float(dataset.attrs["critical_sigma"]), "sigma", sigma),
+        Row("sigma of the Gaussian null", float(dataset.attrs["null_sigma"]), "sigma"),
         Row(_BEST, best, "sigma", interval),
         Row("trials", float(dataset.sizes["trajectory"]), ""),
         Row("run time", float(dataset.attrs.get("run_time_s", np.nan)), "s"),
@@ -236,7 +255,6 @@ def summary(dataset: xr.Dataset) -> list[Row]:
 
 def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     """What the summary's rows say in words: whether the critical pulse wins, and where guidance acts most."""
-    del dataset  # all is in the rows
     by_name = {row.name: row for row in rows}
     gain, sigma, best = (by_name[name] for name in (f"{_PROBABILITY}: critical - random", _SIGMA_C, _BEST))
     assert gain.interval is not None
@@ -247,13 +265,33 @@ def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
         f"A pulse at sigma_c = {sigma.text} raises the mean target probability from {also['none']:.3f} to "
         f"{also['critical']:.3f}, an equal one at a random level to {also['random']:.3f}: {verdict} the random one "
         f"(difference {gain.text}, p = {also['p']:.2g}). At equal dose a pulse acts most at sigma = {best.text}, "
-        f"constant guidance reaches {also['constant']:.3f}."
+        f"constant guidance reaches {also['constant']:.3f}. {_null_words(dataset, by_name[_AGAINST_NULL])}"
     )
 
 
-def difference_of(dataset: xr.Dataset, name: str) -> PairedDifference:
-    """Critical against random pulse, groups in the order of the classes."""
-    first, second = (_by_class(dataset, dataset[name].values[:, index]) for index in _PULSES)
+def _against_null(dataset: xr.Dataset) -> Row:
+    """Critical against the null's pulse, trial by trial."""
+    difference = difference_of(dataset, "probability", "null")
+    means = dict(zip(CONDITIONS, dataset["probability"].mean("trajectory").values, strict=True))
+    also = (("null", float(means["null"])), ("p", float(difference.p_value)))
+    return Row(_AGAINST_NULL, float(difference.mean), "", _pair(difference.interval), also)
+
+
+def _null_words(dataset: xr.Dataset, row: Row) -> str:
+    """Whether the measured level is a better place than the one that needs no trajectory at all."""
+    assert row.interval is not None
+    low, high = row.interval
+    verdict = "does better than" if low > 0 else "does worse than" if high < 0 else "does no better than"
+    return (
+        f"It {verdict} an equal pulse at sigma = {dataset.attrs['null_sigma']:.3g}, which the Gaussian null of "
+        f"the data predicts without any trajectory ({dict(row.also)['null']:.3f}; difference {row.text})."
+    )
+
+
+def difference_of(dataset: xr.Dataset, name: str, other: str = "random") -> PairedDifference:
+    """Critical against another pulse, groups in the order of the classes."""
+    pair = (CONDITIONS.index("critical"), CONDITIONS.index(other))
+    first, second = (_by_class(dataset, dataset[name].values[:, index]) for index in pair)
     return paired_difference(jnp.asarray(first), jnp.asarray(second), key=jr.key(0))
 
 
