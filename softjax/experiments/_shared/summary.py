@@ -8,7 +8,9 @@ import jax.random as jr
 import numpy as np
 import xarray as xr
 
-from softjax.analysis import CriticalPoint, critical_point, log_derivative, onset, smooth, zero_crossing
+from softjax.analysis import CriticalPoint, critical_point, log_derivative, onset, zero_crossing
+
+_MANY = 0.05  # share of resamples without a peak or a crossing that the table mentions
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ def growth(dataset: xr.Dataset) -> xr.DataArray:
 
 def peak_row(name: str, dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) -> Row:
     """Time at which the median over trajectories of (trajectory, time) curves peaks, above the time `lowest`."""
-    return _row(name, median_peak(dataset, curves, lowest))
+    return point_row(name, median_peak(dataset, curves, lowest))
 
 
 def equilibrium_row(dataset: xr.Dataset) -> Row:
     """The peak of the equilibrium length that the figures mark."""
-    return _row("peak of median xi_eq", equilibrium_peak(dataset))
+    return point_row("peak of median xi_eq", equilibrium_peak(dataset))
 
 
 def growth_row(dataset: xr.Dataset) -> Row:
@@ -106,13 +108,13 @@ def growth_row(dataset: xr.Dataset) -> Row:
 def instability_row(dataset: xr.Dataset) -> Row:
     """Time at which the mean growth rate of the uniform mode passes zero."""
     rates = jnp.asarray(dataset["rayleigh"].sel(shell=0).values)
-    return _row("t_c, measured", zero_crossing(jnp.asarray(dataset["time"].values), rates, key=jr.key(0)))
+    return point_row("t_c, measured", zero_crossing(jnp.asarray(dataset["time"].values), rates, key=jr.key(0)))
 
 
 def onset_row(dataset: xr.Dataset) -> Row:
     """Time from which on the median of the pattern's correlation length, smoothed, stays above one site."""
     ts, lengths = (jnp.asarray(dataset[name].values) for name in ("time", "correlation_length"))
-    return _row("onset of xi, median above 1 site", onset(ts, smooth(ts, lengths), key=jr.key(0)))
+    return point_row("onset of xi, median above 1 site", onset(ts, lengths, key=jr.key(0)))
 
 
 COST = ("trajectories", "compile time", "run time", "site updates")
@@ -143,6 +145,9 @@ def softening_findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     )
 
 
-def _row(name: str, point: CriticalPoint) -> Row:
+def point_row(name: str, point: CriticalPoint, units: str = "t") -> Row:
+    """A critical point with its interval, and what is to be known about it."""
+    lost = float(point.lost)
+    doubt = point.reason or (f"{lost:.0%} of the resamples have none" if lost > _MANY else "")
     interval = (float(point.interval[0]), float(point.interval[1]))
-    return Row(name, float(point.location), "t", interval, reason=point.reason)
+    return Row(name, float(point.location), units, interval, reason=doubt)

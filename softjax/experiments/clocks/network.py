@@ -11,7 +11,7 @@ from softjax.analysis import zero_crossing
 from softjax.data import FASHION_MNIST_CLASSES
 from softjax.experiments._shared.microscope import described, lowest_peak_time, suggested_sampler
 from softjax.experiments._shared.null import null_rows, stored_null
-from softjax.experiments._shared.summary import Row, equilibrium_row, growth_row, median_peak, peak_row
+from softjax.experiments._shared.summary import Row, equilibrium_row, growth_row, median_peak, peak_row, point_row
 from softjax.experiments._shared.target import classes_of_target, lattice_and_channels, resolve
 from softjax.experiments._shared.trajectories import ReverseTrajectory, brightness, fitted_trajectory
 from softjax.experiments.clocks.clones import cloned, knows_its_data
@@ -100,10 +100,7 @@ def _gap_row(dataset: xr.Dataset) -> Row:
         return Row(name, float("nan"), "t", reason="Fashion-MNIST is not on this machine")
     gap = dataset["score_gap"].values
     point = zero_crossing(jnp.asarray(dataset["gap_time"].values), -jnp.asarray(gap), key=jr.key(0))
-    interval = (float(point.interval[0]), float(point.interval[1]))
-    return Row(
-        "score nearer to the local than to all images", float(point.location), "t", interval, reason=point.reason
-    )
+    return point_row(name, point)
 
 
 def chance_agreement(dataset: xr.Dataset) -> float:
@@ -123,9 +120,7 @@ def _above_null(dataset: xr.Dataset) -> xr.DataArray:
 def _tangent_row(dataset: xr.Dataset, lowest: float) -> Row:
     """Where the leading tangent grows fastest per unit of log SNR, the median over a few trajectories."""
     rates = dataset["tangent_rate"].rename(tangent_of="trajectory", growth_time="time")
-    point = median_peak(rates.to_dataset(), rates, lowest)
-    interval = (float(point.interval[0]), float(point.interval[1]))
-    return Row("fastest growth of the leading tangent", float(point.location), "t", interval, reason=point.reason)
+    return point_row("fastest growth of the leading tangent", median_peak(rates.to_dataset(), rates, lowest))
 
 
 def _entropy_row(dataset: xr.Dataset) -> Row:

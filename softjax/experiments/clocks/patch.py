@@ -46,6 +46,7 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
         "critical_time": float(dictionary_critical_time(patterns, process, shape)),
         "tree_level_critical_time": float(critical_time(process, config.patch_size**2)),
         "hartree_critical_time": float(closure.critical_time),
+        "hartree_reason": closure.reason,
         "speciation_time": float(speciation_time(process, largest)),
         "agreement_at_speciation": AGREEMENT_AT_SPECIATION,
     }
@@ -82,7 +83,7 @@ def rows(dataset: xr.Dataset) -> list[Row]:
     return [
         Row("t_c, tree level (two patterns)", known["tree_level_critical_time"], "t"),
         Row("t_c, exact at x = 0", known["critical_time"], "t"),
-        Row("t_c, Hartree", known["hartree_critical_time"], "t"),
+        Row("t_c, Hartree", known["hartree_critical_time"], "t", reason=known["hartree_reason"]),
         instability_row(dataset),
         Row("speciation, from the covariance", known["speciation_time"], "t"),
         cloning_row("speciation, from cloning (sitewise)", dataset, AGREEMENT_AT_SPECIATION),

@@ -14,7 +14,7 @@ from softjax._checks import require
 from softjax.analysis import equilibrium_correlation_length
 from softjax.experiments._shared.microscope import lowest_peak_time
 from softjax.experiments._shared.study import Study
-from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, median_peak, softest
+from softjax.experiments._shared.summary import Row, cost_rows, equilibrium_row, median_peak, point_row, softest
 from softjax.experiments._shared.target import classes_of_target, lattice_and_channels, resolve
 from softjax.experiments._shared.trajectories import dictionary, labels
 from softjax.experiments.growth.config import Config
@@ -156,11 +156,10 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     last = int(dataset["shell"].values[-1])
     content = dataset["tangent_content"].isel(tangent=0, wave_shell=slice(0, _LOW_SHELLS)).sum("wave_shell")
     fastest = median_peak(dataset, tangent_rate(dataset), dataset.attrs["lowest_peak_time"])
-    interval = (float(fastest.interval[0]), float(fastest.interval[1]))
     snapshot = -np.log(np.maximum(soft, np.finfo(soft.dtype).tiny))
     return [
         _with_units(equilibrium_row(dataset), clock),
-        Row("fastest growth of the leading tangent", float(fastest.location), clock, interval, reason=fastest.reason),
+        point_row("fastest growth of the leading tangent", fastest, clock),
         Row("its power in shells 0 to 2 at the start", float(content.mean()), "1"),
         *(Row(f"growth of shell {n} beyond noise", float(np.median(realised[:, n])), "ln") for n in (0, 1, last)),
         _explained_row("r^2, rates along the path", predicted, realised),

@@ -51,6 +51,7 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
         unit,
         critical_time=float(critical_time(process, number)),
         hartree_critical_time=float(closure.critical_time),
+        hartree_reason=closure.reason,
     )
     return about.merge(dictionary(field.dictionary.patterns)).assign(curves)
 
@@ -59,7 +60,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     """The critical time in mean field, with fluctuations, and measured."""
     return [
         Row("t_c, tree level", dataset.attrs["critical_time"], "t"),
-        Row("t_c, Hartree", dataset.attrs["hartree_critical_time"], "t"),
+        Row("t_c, Hartree", dataset.attrs["hartree_critical_time"], "t", reason=dataset.attrs["hartree_reason"]),
         instability_row(dataset),
         *cost_rows(dataset),
     ]
