@@ -11,7 +11,7 @@ import equinox as eqx
 
 from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, require, state_method
 from softjax._repr import channels, parameters, readable
-from softjax._types import Configuration, Time
+from softjax._types import Array, Configuration, Float, Time
 from softjax.processes import AbstractProcess
 
 
@@ -77,3 +77,15 @@ class AbstractEvidenceField(AbstractField):
     @abstractmethod
     def posterior_mean(self, t: Time, evidence: Any) -> Configuration:
         """Denoiser as a function of the evidence: `denoise(t, x) == posterior_mean(t, evidence(x))`."""
+
+
+class AbstractPatternField(AbstractEvidenceField):
+    """A field of a periodic lattice whose denoiser at a site is a function of the evidence of that site.
+
+    The evidence is (B, *lattice), of each site the overlaps of the patch around it with B patterns.
+    """
+
+    @property
+    @abstractmethod
+    def evidence_patterns(self) -> Float[Array, "B ..."]:
+        """The patterns, (B, *patch), of odd sides and the site at their centre; `ValueError` where there are none."""

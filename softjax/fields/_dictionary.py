@@ -132,7 +132,8 @@ class PatchDictionary(eqx.Module):
     @property
     def signs(self) -> tuple[int, ...]:
         """For each pattern 1 if it is a representative, -1 if it is the mirror of one."""
-        return tuple(1 if m in self.representatives else -1 for m in range(len(self.mirrors)))
+        representatives = set(self.representatives)
+        return tuple(1 if m in representatives else -1 for m in range(len(self.mirrors)))
 
     @public
     def pad(self, patch_size: int) -> "PatchDictionary":

@@ -11,6 +11,7 @@ from softjax._repr import channels, readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Time
 from softjax.fields._base import AbstractEvidenceField
 from softjax.fields._dictionary import require_log_prior
+from softjax.fields._streamed import slices, streamed_mean
 from softjax.processes import AbstractProcess
 
 
@@ -68,7 +69,10 @@ class EmpiricalField(AbstractEvidenceField):
         require_shape("x", x.shape, self.patterns.shape[1:])
         if self.chunk == self.patterns.shape[0]:
             return self.posterior_mean(t, self.evidence(x))
-        return self._streamed_mean(t, x.ravel()).reshape(x.shape)
+        scale = self.process.alpha(t) / self.process.sigma(t) ** 2
+        bias = self._logits(t, jnp.zeros_like(self.squared_norms))
+        parts, take = slices(self.chunk, self._flat, bias, self._flat)
+        return streamed_mean(scale * x.ravel(), parts, take, (x.size,)).reshape(x.shape)
 
     def evidence(self, x: Configuration) -> Float[Array, " K"]:
         """Overlap of `x` (*shape) with each pattern, (K,)."""
@@ -77,35 +81,14 @@ class EmpiricalField(AbstractEvidenceField):
 
     def posterior_mean(self, t: Time, evidence: Float[Array, " K"]) -> Configuration:
         """Denoiser (*shape) as a function of the overlaps (K,)."""
-        weights = jax.nn.softmax(self._logits(t, evidence, self.squared_norms, self.log_prior))
+        weights = jax.nn.softmax(self._logits(t, evidence))
         return matmul(weights, self._flat).reshape(self.patterns.shape[1:])
 
     @property
     def _flat(self) -> Float[Array, "K sites"]:
         return self.patterns.reshape(self.patterns.shape[0], -1)
 
-    def _logits(self, t: Time, overlap: Array, squared_norms: Array, log_prior: Array) -> Array:
+    def _logits(self, t: Time, overlap: Float[Array, " K"]) -> Float[Array, " K"]:
         alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
-        spread = squared_norms - jnp.min(self.squared_norms)  # equal norms cancel exactly, not by subtraction
-        return alpha / variance * (overlap - 0.5 * alpha * spread) + log_prior
-
-    def _streamed_mean(self, t: Time, x: Float[Array, " sites"]) -> Float[Array, " sites"]:
-        """Running log-sum-exp over chunks. The last chunk overlaps the one before; what was seen is masked."""
-        count, chunk = self.patterns.shape[0], self.chunk
-
-        def absorb(carry: tuple[Array, Array, Array], index: Array) -> tuple[tuple[Array, Array, Array], None]:
-            peak, total, weighted = carry
-            start = jnp.minimum(index * chunk, count - chunk)
-            patterns, norms, prior = (
-                jax.lax.dynamic_slice_in_dim(a, start, chunk) for a in (self._flat, self.squared_norms, self.log_prior)
-            )
-            fresh = start + jnp.arange(chunk) >= index * chunk
-            logits = jnp.where(fresh, self._logits(t, matmul(patterns, x), norms, prior), -jnp.inf)
-            # Peaks only guard against overflow and cancel in the ratio: their derivative is cut.
-            new_peak = jnp.maximum(peak, jax.lax.stop_gradient(jnp.max(logits)))
-            weights, fade = jnp.exp(logits - new_peak), jnp.exp(peak - new_peak)
-            return (new_peak, fade * total + jnp.sum(weights), fade * weighted + matmul(weights, patterns)), None
-
-        empty = (jnp.full((), -jnp.inf, x.dtype), jnp.zeros((), x.dtype), jnp.zeros_like(x))
-        (_, total, weighted), _ = jax.lax.scan(absorb, empty, jnp.arange(-(-count // chunk)))
-        return weighted / total
+        spread = self.squared_norms - jnp.min(self.squared_norms)  # equal norms cancel exactly, not by subtraction
+        return alpha / variance * (overlap - 0.5 * alpha * spread) + self.log_prior

@@ -14,20 +14,18 @@ import jax.random as jr
 import numpy as np
 
 from softjax._checks import lattice_of, public, require, require_option, require_shape
-from softjax._linalg import matmul
 from softjax._repr import readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
-from softjax.fields._base import AbstractField
+from softjax.fields._base import AbstractPatternField
+from softjax.fields._streamed import Part, only, streamed_mean
 from softjax.processes import AbstractProcess
 
-_Sums = tuple[Array, Array, Array]  # peak of the logits, weights, weighted centres; (sites,) each
 
-
-class LocalField(AbstractField):
+class LocalField(AbstractPatternField):
     r"""Exact local score of all patches of some images, Eqs. (36)-(39).
 
     Denoised sites are $D_i = \sum_m p_m(i)\,y_m(0)$, $p_m(i) \propto \exp(-\|x_{N(i)} - \alpha y_m\|^2/2\sigma^2)$,
-    with m over the windows around every site of every image.
+    with m over the windows around every site of every image. The evidence is what each site sees.
 
     * `images`: (K, *lattice); configurations have the shape of one image.
     * `patch_size`: side of the window, odd.
@@ -95,28 +93,34 @@ class LocalField(AbstractField):
 
     def denoise(self, t: Time, x: Configuration) -> Configuration:
         """Posterior mean of every site given `x` (*shape) at time `t`."""
+        return self.posterior_mean(t, self.evidence(x))
+
+    def evidence(self, x: Configuration) -> Float[Array, "P ..."]:
+        """The window around every site of `x` (*shape), of P sites, (P, *shape)."""
         require_shape("x", x.shape, self.shape)
-        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
-        seen, kinds = self._windows(x), jnp.asarray(self._kinds, jnp.int32)
+        return self._windows(x).T.reshape(-1, *self.shape)
 
-        def absorb(carry: _Sums, part: tuple[Array, ...]) -> tuple[_Sums, None]:
-            peak, total, weighted = carry
+    def posterior_mean(self, t: Time, evidence: Float[Array, "P ..."]) -> Configuration:
+        """Denoiser (*shape) as a function of the windows (P, *shape)."""
+        alpha = self.process.alpha(t)
+        scale = alpha / self.process.sigma(t) ** 2
+        kinds = jnp.asarray(self._kinds, jnp.int32)
+
+        def take(part: tuple[Array, ...]) -> Part:
             patches, patch_kinds, valid = self._patches(part)
-            norms = jnp.sum(patches**2, axis=1)
-            logits = alpha / variance * (matmul(seen, patches.T) - 0.5 * alpha * norms)
-            allowed = valid[None] & (kinds[:, None] == patch_kinds[None])
-            logits = jnp.where(allowed, logits, -jnp.inf)
-            # Peaks only guard against overflow and cancel in the ratio: their derivative is cut.
-            highest = jax.lax.stop_gradient(jnp.max(logits, axis=1))
-            new_peak = jnp.maximum(peak, jnp.where(jnp.isfinite(highest), highest, jnp.finfo(x.dtype).min))
-            weights, fade = jnp.exp(logits - new_peak[:, None]), jnp.exp(peak - new_peak)
-            centres = patches[:, patches.shape[1] // 2]
-            return (new_peak, fade * total + jnp.sum(weights, 1), fade * weighted + matmul(weights, centres)), None
+            bias = -0.5 * alpha * scale * jnp.sum(patches**2, axis=1)
+            allowed = None if self.boundary == "periodic" else kinds[:, None] == patch_kinds
+            return Part(patches, only(valid, bias), patches[:, patches.shape[1] // 2], allowed)
 
-        nothing = jnp.zeros(x.size, x.dtype)
-        empty = (jnp.full(x.size, jnp.finfo(x.dtype).min), nothing, nothing)
-        (_, total, weighted), _ = jax.lax.scan(absorb, empty, self.dictionary.parts)
-        return (weighted / total).reshape(x.shape)
+        seen = scale * evidence.reshape(evidence.shape[0], -1).T
+        return streamed_mean(seen, self.dictionary.parts, take).reshape(self.shape)
+
+    @property
+    def evidence_patterns(self) -> Float[Array, "P ..."]:
+        """One pattern for each site of the window, (P, *window); `ValueError` for borders of zeros."""
+        require(self.boundary == "periodic", "With borders of zeros a window is no patch of a periodic lattice.")
+        window = (self.patch_size,) * len(self.shape)
+        return jnp.eye(int(np.prod(window))).reshape(-1, *window)
 
     def _patches(self, part: tuple[Array, ...]) -> tuple[Float[Array, "m window"], Int[Array, " m"], Array]:
         """One part of the dictionary: patches, how each reaches over the border, and which of them count."""

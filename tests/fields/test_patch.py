@@ -1,4 +1,5 @@
 from itertools import product
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -93,6 +94,50 @@ def test_fourier_route_equals_shifted_sums(monkeypatch):
     monkeypatch.setattr(patch_module, "_MAX_SHIFTED_TERMS", 0)
     by_fft = field.evidence(x), field.denoise(T, x)
     assert_close(by_fft, by_sums, loosen=4)
+
+
+def value_and_tangent(field, t, x, v):
+    return eqx.filter_jit(lambda field, t, x, v: jax.jvp(lambda x: field.denoise(t, x), (x,), (v,)))(field, t, x, v)
+
+
+@pytest.mark.parametrize("name", ["mirrored pairs of unequal priors", "pairs, lone, repeated and zero", "chain"])
+def test_matrix_products_equal_the_fused_loop(name, monkeypatch):
+    monkeypatch.setattr(patch_module, "_BLOCK", 1)  # parts of 64 patterns, of which the last two overlap
+    patterns, weights, shape = DICTIONARIES[name]
+    copies = 150 // len(patterns)
+    x, v = (jnp.asarray(RNG.normal(size=shape), FLOAT) for _ in range(2))
+    few = sj.PatchField(sj.PatchDictionary(patterns, normalised(weights)), sj.EDM(), route="fused")
+    many = sj.PatchDictionary(np.tile(patterns, (copies, *(1,) * len(shape))), normalised(np.tile(weights, copies)))
+    field = sj.PatchField(many, sj.EDM(), route="einsum")
+    for t in (0.4, 2.0):
+        assert_close(value_and_tangent(field, t, x, v), value_and_tangent(few, t, x, v), loosen=20)
+
+
+def test_many_patterns_take_matrix_products_and_few_the_fused_loop():
+    few, many = (sj.PatchField(sj.PatchDictionary(gaussian_patterns(n, 3)), sj.VP()) for n in (40, 41))
+    assert_close(few.evidence_patterns, few.dictionary.patterns)
+    assert_close(many.evidence_patterns, np.eye(3, dtype=FLOAT))
+    x = jnp.asarray(RNG.normal(size=(8,)), FLOAT)
+    literal = literal_denoiser(many.dictionary, many.process, T, x)
+    assert_close(denoise(many, T, x), literal, loosen=20)
+    for field in (few, many):  # what the evidence of a site is said to be
+        windows = np.stack([np.roll(x, 1), x, np.roll(x, -1)])
+        assert_close(field.evidence(x), np.asarray(field.evidence_patterns) @ windows, loosen=2)
+
+
+def test_memory_of_a_large_dictionary_does_not_grow_with_it_in_derivatives_either():
+    def temporary_bytes(count):
+        field = sj.PatchField(sj.PatchDictionary(np.zeros((count, 3, 3), np.float32)), sj.VP(), route="einsum")
+        x = jnp.zeros((16, 16), jnp.float32)
+
+        def probe(field, x):
+            return jax.vmap(jax.linearize(lambda x: field.denoise(jnp.float32(T), x), x)[1])(x[None])
+
+        analysis: Any = jax.jit(probe).lower(field, x).compile().memory_analysis()
+        return analysis.temp_size_in_bytes
+
+    # Two copies of the dictionary and some numbers per part; all weights would be 256 numbers per pattern.
+    assert temporary_bytes(64_000) - temporary_bytes(8_000) < 56_000 * 4 * 40
 
 
 def translates(base):
@@ -204,3 +249,9 @@ def test_state_must_have_the_patches_rank(method, shape):
 def test_unknown_boundary_is_refused_by_name():
     with pytest.raises(ValueError, match="boundary must be one of 'periodic'; got 'open'"):
         sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP(), "open")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.usefixtures("without_type_checks")
+def test_unknown_route_is_refused_by_name():
+    with pytest.raises(ValueError, match="route must be one of 'auto', 'fused', 'einsum'; got 'fft'"):
+        sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP(), route="fft")  # pyright: ignore[reportArgumentType]
