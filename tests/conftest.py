@@ -4,10 +4,12 @@ Precision comes from the environment and is never switched inside a test: JAX_EN
 everything in double precision, JAX_ENABLE_X64=0 in single. Strict promotion finds every silent cast.
 
 Double precision compiles in haste, which halves the time of most tests, apart from those marked `optimised`; single
-precision, and all that runs in a process of its own, compiles as users do.
+precision, and all that runs in a process of its own, compiles as users do. Compiled programs are kept in
+`.pytest_cache/compiled`, so that a second run, and files that share programs, hardly compile.
 """
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ["EQX_ON_ERROR"] = "nan"
@@ -18,6 +20,10 @@ import jaxtyping  # noqa: E402
 import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".pytest_cache/compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 _HASTE = jax.config.read("jax_enable_x64") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
 
 
