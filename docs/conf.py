@@ -81,6 +81,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"\.py$",
     "ignore_pattern": "torch_module" if find_spec("torchax") is None else "__init__",
     "within_subsection_order": "reference.Taught",
+    "image_scrapers": ("matplotlib", "reference.drawn_without_pyplot"),
     "reset_modules": (_figures_close,),
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("softjax",),

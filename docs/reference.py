@@ -28,10 +28,10 @@ all examples `sj` is `softjax`. Functions act on one configuration, of shape (\*
 batch is `jax.vmap`. Shapes and units stand in the lists of arguments.
 """
 _ELSEWHERE = {
-    r"\]\(\.\./examples/(\w+)\.py": r"](/gallery/\1.rst",
-    r"\]\(\.\./softjax/weights/README\.md": "](/weights.md",
-    r"\]\(\.\./CHANGELOG\.md": "](/changelog.md",
-    r"\]\(\.\./CONTRIBUTING\.md": "](/contributing.md",
+    r"\]\((?:\.\./)+examples/(\w+)\.py": r"](/gallery/\1.rst",
+    r"\]\((?:\.\./)+softjax/weights/README\.md": "](/weights.md",
+    r"\]\((?:\.\./)+CHANGELOG\.md": "](/changelog.md",
+    r"\]\((?:\.\./)+CONTRIBUTING\.md": "](/contributing.md",
 }
 _NAME = re.compile(r"(?P<package>(?:sj|softjax)\.)?(?P<name>[A-Za-z_]\w*(?:\.\w+)*)(?:\(.*\))?", re.DOTALL)
 _HEADER = """# {title}
@@ -126,6 +126,23 @@ def as_markdown(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, 
         lines[:] = [".. markdown::", "", *("   " + line for line in text), ""]
 
 
+def without_a_word(_app: Sphinx, _what: str, _name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
+    """Fields of named tuples stand in the list of their class."""
+    return True if (getattr(thing, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
+def drawn_without_pyplot(_block: tuple, variables: dict, conf: dict) -> str:
+    """A picture of `figure`, for the gallery, where pyplot does not know it, as of the figures of experiments."""
+    from sphinx_gallery.scrapers import figure_rst
+
+    figure = variables["example_globals"].get("figure")
+    if not hasattr(figure, "savefig") or hasattr(figure, "number"):
+        return ""
+    path = variables["image_path_iterator"].next()
+    figure.savefig(path, dpi=100)
+    return figure_rst([path], conf["src_dir"])
+
+
 def links_of_the_repository(_app: Sphinx, _docname: str, source: list[str]) -> None:
     """Links of Markdown pages to files beside `docs` lead to their pages."""
     for there, here in _ELSEWHERE.items():
@@ -152,7 +169,7 @@ def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         said = _NAME.fullmatch(literal.astext())
         if said is None or _is_linked(literal):
             continue
-        short = bare.get(said["name"]) if docname.startswith("api/") else None
+        short = bare.get(said["name"]) if docname.startswith("api/") or said["name"][0].isupper() else None
         found = objects.get(f"softjax.{said['name']}" if said["package"] else short)
         if found is None:
             continue
@@ -177,5 +194,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_pages)
     app.connect("source-read", links_of_the_repository)
     app.connect("autodoc-process-docstring", as_markdown)
+    app.connect("autodoc-skip-member", without_a_word)
     app.connect("doctree-resolved", link_names)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

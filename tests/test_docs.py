@@ -113,3 +113,19 @@ def heard(browser, site):
     assert not browser.events("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
     asked = [said["params"]["request"]["url"] for said in browser.events("Network.requestWillBeSent")]
     assert [url for url in asked if not url.startswith(("data:", "blob:", site.as_uri()))] == []
+
+
+@pytest.mark.slow
+def test_the_python_of_the_pages_runs_as_printed(tmp_path):
+    command = [sys.executable, "-W", "error", str(ROOT / "tests" / "doc_blocks.py"), *map(str, PAGES)]
+    haste = AS_USERS | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=haste, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_spelling():
+    codespell = Path(sys.executable).with_name("codespell")
+    where = [str(ROOT / name) for name in ("docs", "examples", "README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
+    skipped = "*.js,*.png,*/_build,*/api,*/gallery"
+    done = subprocess.run([codespell, "--skip", skipped, *where], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -5,7 +5,7 @@ Student's t has longer tails than the normal distribution, and that of means is 
 expanded percentile interval (Hesterberg, The American Statistician 69, 371, 2015) has quantiles further out, for means
 at $\Phi(\sqrt{n/(n-1)}\,t_{n-1})$ in place of the nominal tail: 0.57% in place of 2.5% for n = 8, 1.9% for n = 32.
 Medians of resamples are not shrunk; theirs are at $\Phi(t_{n-1})$, 0.90% and 2.1%. Where a median peaks is scattered
-by resampling more than by chance, and has nominal tails. Coverage was measured: docs/guide.md, Critical points.
+by resampling more than by chance, and has nominal tails. Coverage was measured: docs/how-to/critical-points.md.
 """
 
 import jax
