@@ -31,19 +31,22 @@ install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pytho
 	@$(call install,'.[docs]')
 	@touch $@
 
-.PHONY: help demo test lint types torch bench docs clean
+.PHONY: help demo test test-all lint types torch bench docs clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 demo: .venv/.runtime  ## the first two figures, into results/
 	$(BIN)/softjax patch --out results/patch
 	$(BIN)/softjax empirical --out results/empirical
 	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
 
-test: lint types  ## everything that must pass: lint, types, tests in both precisions
-	$(BIN)/pytest -n 2 --dist loadfile -m ''
+test: lint types  ## what must pass before a commit: lint, types, tests in both precisions
+	$(BIN)/pytest -n 2 --dist loadfile
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist loadfile -m "float32 and not slow"
+
+test-all: test  ## the slow tests too, as the continuous integration does
+	$(BIN)/pytest -n 2 --dist loadfile -m slow
 
 lint: .venv/.test  ## ruff: rules and formatting
 	$(BIN)/ruff check
