@@ -74,14 +74,20 @@ def entry(name: str) -> str:
 def experiment_entries() -> str:
     """Every experiment, with its parameters."""
     names = importlib.import_module("softjax.experiments").names()
-    modules = [f"softjax.experiments.{name}" for name in names]
-    return "\n".join(f".. automodule:: {one}\n\n.. autoclass:: {one}.Config\n   :members:\n" for one in modules)
+    entry_of_one = """.. rubric:: softjax {0}
+
+.. automodule:: softjax.experiments.{0}
+
+.. autoclass:: softjax.experiments.{0}.Config
+   :members:
+"""
+    return "\n".join(entry_of_one.format(name) for name in names)
 
 
 def page(layer: str) -> str:
     """The text of a layer's page."""
     module = importlib.import_module(f"softjax.{layer}")
-    text = _HEADER.format(title=f"softjax.{layer}", about=inspect.getdoc(module))
+    text = _HEADER.format(title=f"softjax.{layer}", about=cited(inspect.getdoc(module) or ""))
     text += "\n".join(entry(name) for name in sorted(documented(layer).values(), key=str.lower))
     if layer == "experiments":
         text += "\n" + experiment_entries()
@@ -116,14 +122,20 @@ class Markdown(SphinxDirective):
         return inner.children
 
 
+def cited(text: str) -> str:
+    """Sections of the theory that are named become links."""
+    titles = re.findall(r"^## ((\d+)\. .*)$", (STUB.parents[1] / "docs" / "theory.md").read_text(), re.MULTILINE)
+    slugs = {number: re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title, number in titles}
+    named = re.compile(r"(?:docs/)?theory\.md,? (sections?) (\d+)")
+    return named.sub(lambda said: f"[theory, {said[1]} {said[2]}](/theory.md#{slugs.get(said[2], '')})", text)
+
+
 def as_markdown(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings are Markdown; sections of the theory they cite become links. Constants have their own only."""
     if what == "data" and lines and lines[0] == (type(thing).__doc__ or "").strip().split("\n")[0]:
         lines.clear()  # of int, str, ...
     if lines:
-        cited = re.compile(r"\btheory\.md,? sections? (\d+)")
-        text = [cited.sub(r"[theory.md section \1](/theory.md)", line) for line in lines]
-        lines[:] = [".. markdown::", "", *("   " + line for line in text), ""]
+        lines[:] = [".. markdown::", "", *("   " + cited(line) for line in lines), ""]
 
 
 def without_a_word(_app: Sphinx, _what: str, _name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:
@@ -169,7 +181,7 @@ def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         said = _NAME.fullmatch(literal.astext())
         if said is None or _is_linked(literal):
             continue
-        short = bare.get(said["name"]) if docname.startswith("api/") or said["name"][0].isupper() else None
+        short = bare.get(said["name"]) if _is_plain(said["name"], docname) else None
         found = objects.get(f"softjax.{said['name']}" if said["package"] else short)
         if found is None:
             continue
@@ -177,6 +189,11 @@ def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         link = nodes.reference("", "", internal=True, refuri=address)
         literal.replace_self(link)
         link += literal
+
+
+def _is_plain(name: str, docname: str) -> bool:
+    """Whether a name without its package is surely the public one: others are names of arguments as well."""
+    return name[0].isupper() or (docname.startswith("api/") and ("_" in name or name == "simulate"))
 
 
 def _is_linked(literal: nodes.Node) -> bool:
