@@ -29,7 +29,7 @@ class Config(AnyTarget):
     num_trajectories: CountOfMany = 8
     """Independent trajectories."""
     num_steps: CountOrNone = 0
-    """Euler steps of a trajectory; 0 takes 400 of the patch model, else 100, and 48 on EDM's clock."""
+    """Euler steps of a trajectory; 0 takes 200 of the patch model, else 100, and 48 on EDM's clock."""
     t_max: float = 0.0
     """Where trajectories start, in the process's time; 0 takes what suits the process."""
     t_min: float = 0.0

@@ -6,7 +6,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.experiments.growth.study import at_the_peak, low_share, summary, tangent_rate
+from softjax.experiments.growth.study import at_the_peak, between, low_share, summary, tangent_rate
 from softjax.plotting import EXACT, STYLE, Figure, mark_peak, shell_colors
 
 
@@ -72,12 +72,12 @@ def _scatters(axes: np.ndarray, dataset: xr.Dataset) -> None:
     there, rows = dataset.isel(time=at_the_peak(dataset)), {row.name: row for row in summary(dataset)}
     realised, predicted = there["realised"].values, there["predicted"].values
     snapshot = -np.log(np.maximum(there["softness"].values, 1e-12))
-    inside, grown = snapshot - snapshot.mean(axis=0), realised - realised.mean(axis=0)
+    inside, grown = between(snapshot, 1), between(realised, 1)
     alone = "softness at the peak"
     pairs = [
         (snapshot, realised, alone, r"$-\ln$ (response / that of noise)", f"r^2, {alone}"),
         (predicted, realised, "rates along the path", "predicted growth (ln)", "r^2, rates along the path"),
-        (inside, grown, f"{alone}, shell by shell", "softness, less its mean", f"r^2 within a shell, {alone}"),
+        (inside, grown, f"{alone}, between shells", "softness, less the trajectory's", f"r^2 between shells, {alone}"),
     ]
     for axis, (x, y, title, label, row) in zip(axes, pairs, strict=True):
         for shell, color in shell_colors(dataset.sizes["shell"]):
