@@ -203,8 +203,8 @@ def findings(dataset: xr.Dataset, rows: list[Row]) -> str:
     return (
         f"From {clock} = {at:.3g}, where the equilibrium length peaks, to the end, shells 0 and 1 grow by {shells} "
         f"(ln) more than noise alone would. Of what differs in this between shells and trajectories, the softness of "
-        f"that moment explains r^2 = {snap.text}, the rates along the whole path {path.text}; between the shells of one "
-        f"trajectory the softness explains {shells_of_one.text}, between trajectories, shell by shell, "
+        f"that moment explains r^2 = {snap.text}, the rates along the whole path {path.text}; between the shells of "
+        f"one trajectory the softness explains {shells_of_one.text}, between trajectories, shell by shell, "
         f"{trajectories.text}. The direction that grows most has "
         f"{by_name['its power in shells 0 to 2 at the start'].value:.0%} of its power in shells 0 to 2, and grows "
         f"fastest at {clock} = {fastest.text}."
