@@ -12,7 +12,7 @@ import pytest
 from fashion_sample import FOLDER, published_files
 from jax.errors import JaxRuntimeError
 
-from softjax import cli, experiments
+from softjax import __version__, cli, experiments
 from softjax.cli._environment import divide_cpu
 from softjax.experiments import load_results, patch
 from softjax.experiments._shared.config import WholeNumbers, checked
@@ -229,11 +229,18 @@ def test_without_a_home_nothing_is_cached_and_downloads_say_what_to_set(homeless
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
-def test_unwritable_output_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+def test_the_version_is_said(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert (stop.value.code, capsys.readouterr().out) == (None, f"softjax {__version__}\n")
+
+
+def test_unwritable_output_is_said_before_anything_is_computed(tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr("softjax.sweeps._program.Program.run", None)
     with pytest.raises(SystemExit, match="can't be written"):
         run("patch", *SMALL, "--out", str(tmp_path / "file" / "out"))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from softjax._version import __version__
 from softjax.cli._command import Command
 from softjax.cli._convert import Convert, FetchWeights
 from softjax.cli._experiment import Experiment, Output
@@ -28,6 +29,9 @@ _TOOLS: dict[str, Any] = {
 
 def parse(arguments: list[str]) -> Command:
     """The command that was typed; exits with a message where it makes no sense."""
+    if arguments == ["--version"]:
+        print(f"softjax {__version__}")
+        raise SystemExit
     arguments = from_file(arguments)
     quick = "--quick" in arguments  # decides the defaults, hence looked up before parsing
     configs = {name: import_module(f"softjax.experiments.{name}.config").Config for name in names()}
@@ -39,7 +43,7 @@ def parse(arguments: list[str]) -> Command:
     return tyro.cli(
         any_of,
         prog="softjax",
-        description="The physics of diffusion models: soft modes, correlation lengths, critical times.",
+        description="The physics of diffusion models: soft modes, correlation lengths, critical times. Also: --version.",
         args=arguments,
         config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
     )

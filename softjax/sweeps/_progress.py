@@ -19,13 +19,18 @@ def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Ca
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns) as bar:
-            task = bar.add_task("compiling", total=None)
-            first: list[int] = []
+        bar = Progress(*columns)
+        task = bar.add_task("compiling", total=None)
+        first: list[int] = []
 
-            def report(done: int, total: int) -> None:
-                first[:] = first or [done]
-                text = "compiling" if done == first[0] < total else "units"
-                bar.update(task, completed=done, total=total, description=text)
+        def report(done: int, total: int) -> None:
+            bar.start()  # only now: a refusal before has no bar
+            first[:] = first or [done]
+            text = "compiling" if done == first[0] < total else "units"
+            bar.update(task, completed=done, total=total, description=text)
 
+        try:
             yield report
+        finally:
+            if bar.live.is_started:
+                bar.stop()
