@@ -43,7 +43,7 @@ def parse(arguments: list[str]) -> Command:
     return tyro.cli(
         any_of,
         prog="softjax",
-        description="The physics of diffusion models: soft modes, correlation lengths, critical times. Also: --version.",
+        description="The physics of diffusion models: soft modes, lengths, critical times. Also: --version.",
         args=arguments,
         config=(tyro.conf.CascadeSubcommandArgs, tyro.conf.OmitSubcommandPrefixes),
     )
