@@ -119,9 +119,15 @@ def zero_crossing(
 ) -> CriticalPoint:
     """The first time, coming from noise, at which the mean over trajectories of `rates` stops being negative.
 
+    * `ts`: (times,), the grid, decreasing and positive;
+    * `rates`: (trajectories, times), growth rates, per unit of t;
+    * `key`: fixes the resamples;
+    * `num_bootstrap`, `confidence`: the number of resamples and the level of the interval;
+    * `bandwidth`: in log t, of the smoothing before, 0 for none.
+
     Linear in log t between grid points, after smoothing; `location` is NaN without a crossing, and `reason` says so.
-    The interval is an expanded percentile interval, with tails of Student's t.
-    Without smoothing, white noise crosses zero before its mean does. Arguments and errors as for `critical_point`.
+    The interval is an expanded percentile interval, with tails of Student's t. Without smoothing, white noise crosses
+    zero before its mean does. Errors as for `critical_point`.
     """
     return _located(ts, rates, _MEAN, first_zero, key, num_bootstrap, confidence, bandwidth)
 
@@ -139,13 +145,19 @@ def onset(
 ) -> CriticalPoint:
     """The time, coming from noise, from which on the median over trajectories of `lengths` stays above `threshold`.
 
-    `threshold` is in the units of `lengths`, one lattice site by default: with the length of Eq. (45) a pattern then
-    reaches beyond single pixels. White noise has a first-moment length too, which grows with the lattice: take
-    `noise_floor` off, or say how far the threshold is above it. Of several upward crossings the last one counts, as the
-    length of noise passes the threshold by chance too, and the more often the more grid points there are; the length of
-    a grown pattern hardly does. Linear in log t between grid points, after smoothing; `location` is NaN where the
-    median does not cross, or ends below. `peak` is the threshold. Arguments and errors as for `critical_point`, and
-    `ValueError` for a threshold that is not finite.
+    * `ts`: (times,), the grid, decreasing and positive;
+    * `lengths`: (trajectories, times), in sites;
+    * `threshold`: in the units of `lengths`;
+    * `key`: fixes the resamples;
+    * `num_bootstrap`, `confidence`: the number of resamples and the level of the interval;
+    * `bandwidth`: in log t, of the smoothing before, 0 for none.
+
+    One lattice site is the default threshold: with the length of Eq. (45) a pattern then reaches beyond single pixels.
+    White noise has a first-moment length too, which grows with the lattice: take `noise_floor` off, or say how far the
+    threshold is above it. Of several upward crossings the last one counts, as the length of noise passes the threshold
+    by chance too, and the more often the more grid points there are; the length of a grown pattern hardly does. Linear
+    in log t between grid points, after smoothing; `location` is NaN where the median does not cross, or ends below.
+    `peak` is the threshold. Errors as for `critical_point`, and `ValueError` for a threshold that is not finite.
     """
     require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
     point = _located(ts, lengths - threshold, _MEDIAN, last_zero, key, num_bootstrap, confidence, bandwidth)

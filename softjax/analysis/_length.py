@@ -33,9 +33,13 @@ def equilibrium_correlation_length(
 ) -> EquilibriumLength:
     r"""Fits $\Lambda_n/\Lambda_0 - 1 = \xi_{eq}^2 k_n^2$ over shells 1 to `num_shells`, least squares through 0.
 
-    `wavenumbers` are in radians per site, shell 0 first, and `magnitudes` the response of each shell, as
-    `mode_response` returns them. For a stable branch $\lambda = -m^2 - \kappa k^2$ the length is
-    $\sqrt\kappa/m$. Raises `ValueError` when there are fewer shells than asked for.
+    * `wavenumbers`: (shells,), in radians per site, shell 0 first: `modes.wavenumbers`;
+    * `magnitudes`: (..., shells), the response of each shell, per unit of t, as `mode_response` and `ModeProbe` return
+      it;
+    * `num_shells`: how many shells above 0 are fitted.
+
+    For a stable branch $\lambda = -m^2 - \kappa k^2$ the length is $\sqrt\kappa/m$. Raises `ValueError` when there are
+    fewer shells than asked for.
     """
     shells = wavenumbers.shape[-1]
     require(1 <= num_shells < shells, f"num_shells must lie between 1 and {shells - 1}, got {num_shells}.")

@@ -43,10 +43,14 @@ def paired_difference(
 ) -> PairedDifference:
     """How much higher `first` is than `second`, trial by trial: classes and trials of the pulse experiment.
 
+    * `first`, `second`: (groups, trials), what was measured in the two conditions, in one unit;
+    * `key`: fixes the resamples;
+    * `num_resamples`, `confidence`: their number, and the level of the intervals.
+
     Trial j of group i must differ between the two in the condition only. Intervals are expanded percentiles of means
-    over resampled trials, groups kept: further out than nominal ones, as few trials need it.
-    The p-value is exact where differences are symmetric under no effect, as those of exchangeable conditions are.
-    Raises `ValueError` for shapes that differ, fewer than two trials and values that are not finite.
+    over resampled trials, groups kept: further out than nominal ones, as few trials need it. The p-value is exact
+    where differences are symmetric under no effect, as those of exchangeable conditions are. Raises `ValueError` for
+    shapes that differ, fewer than two trials and values that are not finite.
     """
     require(
         first.shape == second.shape and first.ndim == 2 and first.shape[1] >= 2,

@@ -12,7 +12,9 @@ from softjax._types import Array, Float, Times
 def smooth(ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0.1) -> Float[Array, "*batch times"]:
     """Gaussian smoothing of curves in log t, normalised at the ends of the grid.
 
-    `bandwidth` is the kernel's standard deviation in units of log t. `ts` (times,) must be positive and decrease.
+    * `ts`: (times,), positive and decreasing;
+    * `values`: (..., times), in any unit;
+    * `bandwidth`: the kernel's standard deviation, in units of log t.
     """
     log_t = _log(ts)
     require(bandwidth > 0, f"bandwidth must be positive, got {bandwidth}.")
@@ -26,9 +28,13 @@ def log_derivative(
 ) -> Float[Array, "*batch times"]:
     """Derivative of the curves with respect to log t, smoothed first; in units of the values per e-fold of t.
 
+    * `ts`: (times,), positive and decreasing;
+    * `values`: (..., times), in any unit;
+    * `bandwidth`: standard deviation of the smoothing, in units of log t.
+
     Second-order differences, one-sided at the ends. Divide by `ts` for the derivative with respect to t; mind that on
-    a logarithmic grid noise makes that grow like 1/t, so that its largest value sits at the end of the grid and not
-    at a transition. Arguments as for `smooth`.
+    a logarithmic grid noise makes that grow like 1/t, so that its largest value sits at the end of the grid and not at
+    a transition.
     """
     log_t = _log(ts)
     smoothed = smooth(ts, values, bandwidth)

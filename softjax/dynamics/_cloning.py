@@ -43,10 +43,19 @@ def cloning_agreement(
 ) -> CloningAgreement:
     r"""Agreement $\phi(t)$ of two reverse trajectories that share their past until t and go on independently.
 
-    `ts` is the decreasing grid, `at` the grid indices at which `num` trajectories are cloned, `classify` a map from a
-    final configuration (*lattice) to a label, or to an array of labels (one per site, say), over which agreement is
-    averaged. The standard error is over trajectories, which are the same for all times; `chunk` bounds how many run
-    side by side. Raises `ValueError` for indices outside the grid, and what `simulate` raises for its arguments.
+    * `field`: the data, with their process;
+    * `ts`: (times,), the grid, decreasing and positive;
+    * `at`: indices of the grid at which trajectories are cloned;
+    * `key`: fixes all trajectories;
+    * `num`: how many of them;
+    * `shape`: of a configuration;
+    * `classify`: from a final configuration (*lattice) to a label, or an array of labels (one per site, say), over
+      which agreement is averaged;
+    * `solver`: "euler" or "sea", as for `simulate`;
+    * `chunk`: how many run side by side, by default all.
+
+    The standard error is over trajectories, which are the same for all times. Raises `ValueError` for indices outside
+    the grid, and what `simulate` raises for its arguments.
     """
     steps = len(ts) - 1
     require(len(at) >= 1, "at must name at least one grid index.")

@@ -85,8 +85,13 @@ def heun(
 ) -> Trajectory:
     """Sample one configuration of an EDM field along the decreasing noise levels `ts`, usually a `karras_grid`.
 
-    Give `x0`, shape (*lattice), to start from it at `ts[0]`, or `shape` to start from Gaussian noise of standard
-    deviation `ts[0]`. Without `churn` the sampler is deterministic after its start.
+    * `field`: of an EDM process;
+    * `ts`: (levels,), decreasing noise levels in units of the data, usually a `karras_grid`;
+    * `key`: fixes start and churn;
+    * `shape`: of the configuration, to start from Gaussian noise of standard deviation `ts[0]`; or give
+    * `x0`: (*lattice), the start itself, at `ts[0]`;
+    * `observe`: called with (t, x), returns what to keep, a pytree of arrays;
+    * `churn`: noise that is added on the way; without it the sampler is deterministic after its start.
 
     `observe(t, x)` is called once on every grid point of positive noise: on `ts[:-1]` and, if it is known to be
     positive, on `ts[-1]`. At zero noise the slope and the score have no value: the end is in `x` of the trajectory.
@@ -114,9 +119,14 @@ def heun_ensemble(
 ) -> Trajectory:
     """Sample `num` independent configurations; the final state and what was observed gain a leading axis.
 
-    Member i is `heun` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`; `chunk` and `members` as for
-    `simulate_ensemble`. Given starts are a `jax.vmap` of `heun` over `x0`. Raises `ValueError` as `heun`, and for
-    `num` or `chunk` below 1.
+    * `field`, `ts`, `shape`, `observe`, `churn`: as for `heun`;
+    * `key`: of the ensemble;
+    * `num`: how many configurations;
+    * `chunk`: how many run side by side, by default all;
+    * `members`: (num,), which members of the ensemble, by default the first.
+
+    Member i is `heun` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. Given starts are a `jax.vmap` of
+    `heun` over `x0`. Raises `ValueError` as `heun`, and for `num` or `chunk` below 1.
     """
     members = members_of(num, chunk, members)
     run, ts, _ = prepare(field, ts, _integrator(field, ts, churn), shape=shape, observe=observe)

@@ -59,13 +59,18 @@ def simulate_landau(
 ) -> Trajectory:
     r"""Integrate the Ginzburg-Landau equation, Eq. (19), over the decreasing grid `ts`, from noise to data.
 
-    `coefficients` are fixed, or a function of t (`softjax.theory.LandauModel` takes them from a process); with fixed
-    ones only differences of `ts` matter. Give `x0`, shape (*lattice), or `shape` to start from unit white noise. The
-    Laplacian is the lattice's, $-\sum_a 4\sin^2(k_a/2)$. `observe(t, x)` is called on every grid point.
+    * `coefficients`: fixed, or a function of t; `softjax.theory.LandauModel` takes them from a process;
+    * `ts`: (times,), the grid, decreasing and positive; with fixed coefficients only its differences matter;
+    * `key`: fixes start and noise;
+    * `shape`: of the field, to start from unit white noise; or give
+    * `x0`: (*lattice), the start itself;
+    * `observe`: called with (t, x) on every grid point, returns what to keep.
 
-    Without the cubic term every Fourier mode is an Ornstein-Uhlenbeck process and exact for any step; for
-    coefficients that depend on time up to their variation within a quarter of a step. With it the error is of second
-    order in the step, and no step is unstable. A batch is `jax.vmap` over keys or starts.
+    The Laplacian is the lattice's, $-\sum_a 4\sin^2(k_a/2)$.
+
+    Without the cubic term every Fourier mode is an Ornstein-Uhlenbeck process and exact for any step; for coefficients
+    that depend on time up to their variation within a quarter of a step. With it the error is of second order in the
+    step, and no step is unstable. A batch is `jax.vmap` over keys or starts.
 
     Raises `ValueError` as `simulate` does, and for a negative stiffness, quartic coefficient or noise that is fixed;
     `FloatingPointError` when the trajectory stops being finite (outside `jit` only).

@@ -68,10 +68,13 @@ def simulate(
 ) -> Trajectory:
     r"""Integrate one reverse trajectory over the decreasing grid `ts`, from noise to data.
 
-    Give `x0`, shape (*lattice), to start from it at `ts[0]`, or `shape` to start from Gaussian noise of the
-    process's `prior_scale`. The state is not stored on the way: `observe(t, x)`, called once on every grid point,
-    returns what to keep, a pytree of arrays.
-
+    * `field`: the data, with their process.
+    * `ts`: (times,), the grid, decreasing, in units of the process's time.
+    * `key`: fixes start and noise.
+    * `shape`: of the configuration, to start from Gaussian noise of the process's `prior_scale`; or give
+    * `x0`: (*lattice) or (*lattice, channels), the start itself, at `ts[0]`, in units of the data.
+    * `observe`: called with (t, x) once on every grid point, returns what to keep, a pytree of arrays; the state is not
+      stored on the way.
     * `kind`: `"sde"`, the reverse SDE, or `"flow"`, the probability flow.
     * `stochasticity`: $\Lambda\ge0$, one number without unit: how fast the state relaxes towards the equilibrium of
       its time, $dx = [ax + \tfrac12(1 + \Lambda)\beta s]\,d\tau + \sqrt{\Lambda\beta}\,dW$ in $\tau = -t$. An exact
@@ -119,10 +122,14 @@ def simulate_ensemble(
 ) -> Trajectory:
     """Integrate `num` independent reverse trajectories; every array gains a leading trajectory axis.
 
-    Trajectory i is `simulate` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. `chunk` bounds how many
-    run side by side, for memory (all of them by default). `x0` of shape (num, *lattice) gives each its own start.
-    `members` (num,) picks other trajectories of the same ensemble than the first `num`, to go on with it later. Other
-    arguments, warnings and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
+    * `field`, `ts`, `shape`, `observe`, `kind`, `solver`, `engine`, `stochasticity`: as for `simulate`;
+    * `key`: of the ensemble; trajectory i is `simulate` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`;
+    * `num`: how many trajectories;
+    * `x0`: (num, *lattice), a start for each;
+    * `chunk`: how many run side by side, for memory, by default all;
+    * `members`: (num,), which trajectories of the ensemble, by default the first; others go on with it later.
+
+    Warnings and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
     """
     members = members_of(num, chunk, members)
     if x0 is not None:

@@ -62,9 +62,12 @@ class Pulse(eqx.Module):
     def with_dose(self, dose: ArrayLike, ts: Times) -> "Pulse":
         r"""The pulse with the strength that gives it `dose` on the levels `ts` of a sampler.
 
-        Every positive level stands for half of the intervals of $\ln\sigma$ beside it. So pulses that the grid
-        samples coarsely, or that reach beyond its ends, act as much as others. Raises `ValueError` for a pulse that
-        contains no level.
+        * `dose`: $\int(w - 1)\,d\ln\sigma$, without unit;
+        * `ts`: (levels,), decreasing.
+
+        Every positive level stands for half of the intervals of $\ln\sigma$ beside it. So pulses that the grid samples
+        coarsely, or that reach beyond its ends, act as much as others. Raises `ValueError` for a pulse that contains
+        no level.
         """
         area = jnp.sum(self.shape(ts) * log_intervals(ts), where=ts > 0)
         known = concrete(area)
@@ -76,9 +79,14 @@ class Pulse(eqx.Module):
 def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges = "sharp") -> Pulse:
     r"""A guidance weight that acts in a window of $\ln\sigma$ only (theory.md section 7; App. F.4).
 
+    * `center`: a noise level, in units of the data;
+    * `width`: of the window, in units of $\ln\sigma$; infinite is constant guidance;
+    * `strength`: the weight in the window, without unit; 1 is no guidance;
+    * `edges`: "sharp", or "smooth".
+
     With "sharp" edges it is `strength` where $|\ln\sigma - \ln\mathrm{center}| \le \mathrm{width}/2$ and 1 elsewhere;
-    with "smooth" ones a raised cosine of the same dose, twice as wide at its foot. `center` is a noise level in units
-    of the data; an infinite width is constant guidance. Raises `ValueError` for a center or width that is not positive.
+    with "smooth" ones a raised cosine of the same dose, twice as wide at its foot. Raises `ValueError` for a center or
+    width that is not positive.
     """
     return Pulse(center, width, strength, edges)
 

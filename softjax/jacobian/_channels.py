@@ -23,10 +23,14 @@ def channel_drift(
 ) -> tuple[Drift, Configuration]:
     """A drift of one channel, others held fixed, and the channel of `x`: a pair (g, y) with y of shape (*lattice).
 
-    `f` maps (*lattice, channels) to itself. For a channel number, g(y) is that channel of f where the channel of `x`
-    is y. For `"luminance"` (three channels, Rec. 709) g(y) is the luminance of f where the state's luminance is y
-    and its colour differences are those of `x`. `mode_response(*channel_drift(f, x), modes)` and the like follow.
-    Raises `ValueError` for a channel that does not exist.
+    * `f`: maps (*lattice, channels) to itself;
+    * `x`: (*lattice, channels), the state;
+    * `channel`: a number, or "luminance" (three channels, Rec. 709).
+
+    For a channel number, g(y) is that channel of f where the channel of `x` is y. For `"luminance"` (three channels,
+    Rec. 709) g(y) is the luminance of f where the state's luminance is y and its colour differences are those of `x`.
+    `mode_response(*channel_drift(f, x), modes)` and the like follow. Raises `ValueError` for a channel that does not
+    exist.
     """
     require(x.ndim >= 2, f"x must have shape (*lattice, channels), got {x.shape}.")
     if isinstance(channel, str):

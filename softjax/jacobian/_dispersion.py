@@ -104,10 +104,14 @@ def local_dispersion(
 ) -> Complex[Array, "..."]:
     r"""$\lambda(k)$ of a local drift `f` at `x`, exact at every k; (*lattice), in units of 1/t.
 
-    The arguments are those of `local_kernel`, which says the cost and what is refused too; `channel="block"` gives
-    (*lattice, channels, channels). f at a site may depend on sites within `radius` of it, along each axis or per axis:
-    for a patch field, `patch_size // 2`. What lies beyond is folded into the window, silently; `dispersion` assumes no
-    locality and shows it.
+    * `f`: a map of configurations that keeps their shape, local;
+    * `x`: (*lattice), or (*lattice, channels), in units of the data;
+    * `radius`: how far f sees, in sites, along every axis or one number per axis: for a patch field `patch_size // 2`;
+    * `batch_size`: products in memory at a time;
+    * `channels`, `channel`: as for `local_kernel`, which says the cost and what is refused too.
+
+    `channel="block"` gives (*lattice, channels, channels). What lies beyond is folded into the window, silently;
+    `dispersion` assumes no locality and shows it.
     """
     lattice = lattice_of("x", x.shape, channels)
     ndim = len(lattice)

@@ -55,17 +55,24 @@ def leading_modes(
 ) -> Eigenpairs:
     r"""The `num` eigenpairs of largest real part of the Jacobian J of `f` at `x`, without assuming any symmetry.
 
+    * `f`: a map of configurations that keeps their shape;
+    * `x`: the state, of any shape, channels included;
+    * `num`: how many pairs;
+    * `key`: fixes the random starts;
+    * `symmetric`: whether the symmetric part of J is meant;
+    * `num_matvecs`: products and basis vectors held, by default 10 `num` + 60; at x.size, the most, the result is
+      exact;
+    * `num_starts`: random starts; each finds one vector of a degenerate eigenvalue.
+
     `symmetric=False` takes J itself, by Jacobian-vector products: asymptotic growth. A complex pair stands as two
-    neighbours, positive imaginary part first. `symmetric=True` takes $\tfrac12(J + J^T)$, by products with J and
-    its transpose: growth of the energy $\|x\|^2$ at this instant, and J's own modes where f is a gradient.
+    neighbours, positive imaginary part first. `symmetric=True` takes $\tfrac12(J + J^T)$, by products with J and its
+    transpose: growth of the energy $\|x\|^2$ at this instant, and J's own modes where f is a gradient.
 
-    `num_matvecs` is the number of products and of basis vectors held, by default 10 `num` + 60; at x.size, its
-    largest value, the result is exact. Look at `residuals`, computed anew with the operator: where they are too large,
-    raise it. One random start finds one vector of a degenerate eigenvalue; `num_starts` finds that many.
+    Look at `residuals`, computed anew with the operator: where they are too large, raise `num_matvecs`.
 
-    `x` has any shape, channels included. Not compiled here, as `mode_response`; CPU and CUDA only for
-    `symmetric=False`. Raises `ValueError` for a state that is not finite, a drift of another shape, and numbers that
-    do not fit: 1 <= num, num_starts <= num_matvecs <= x.size.
+    Not compiled here, as `mode_response`; CPU and CUDA only for `symmetric=False`. Raises `ValueError` for a state
+    that is not finite, a drift of another shape, and numbers that do not fit: 1 <= num, num_starts <= num_matvecs <=
+    x.size.
     """
     x = as_precise(f, x)
     jacobian = linearise(f, x)

@@ -22,7 +22,11 @@ def binarize(x: Configuration) -> Configuration:
 def luminance(
     rgb: Float[Array, "*lattice 3"], standard: Literal["rec709", "rec601"] = "rec709"
 ) -> Float[Array, "*lattice"]:
-    """Luminance of a colour configuration (*lattice, 3), in its units, by Rec. 709 or Rec. 601 (App. E.3)."""
+    """Luminance of a colour configuration (*lattice, 3), in its units, by Rec. 709 or Rec. 601 (App. E.3).
+
+    * `rgb`: (*lattice, 3), red, green, blue;
+    * `standard`: the weights, "rec709" or "rec601".
+    """
     require(
         rgb.ndim >= 1 and rgb.shape[-1] == 3, f"rgb must have three channels on its last axis, got shape {rgb.shape}."
     )

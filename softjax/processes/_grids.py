@@ -11,8 +11,11 @@ from softjax._types import Array, Float
 def log_grid(t_max: float, t_min: float, num_steps: int) -> Float[Array, " times"]:
     """Logarithmic grid t_n = t_max (t_min / t_max)^(n / num_steps), Eq. (41).
 
-    Returns `num_steps + 1` decreasing times whose ends are exactly `t_max` and `t_min`. Raises `ValueError` unless
-    0 < t_min < t_max and num_steps >= 1.
+    * `t_max`, `t_min`: first and last time, in units of the process's time;
+    * `num_steps`: intervals, one fewer than times.
+
+    Returns `num_steps + 1` decreasing times whose ends are exactly `t_max` and `t_min`. Raises `ValueError` unless 0 <
+    t_min < t_max and num_steps >= 1.
     """
     require(0 < t_min < t_max, f"log_grid needs 0 < t_min < t_max, got t_min = {t_min} and t_max = {t_max}.")
     require(num_steps >= 1, f"num_steps must be at least 1, got {num_steps}.")
@@ -24,6 +27,10 @@ def karras_grid(
     sigma_max: float = 80.0, sigma_min: float = 0.002, num_steps: int = 32, rho: float = 7.0
 ) -> Float[Array, " times"]:
     """EDM's noise levels, equidistant in sigma^(1/rho) from `sigma_max` to `sigma_min`, then 0 (App. E.2).
+
+    * `sigma_max`, `sigma_min`: first and last positive level, in units of the data;
+    * `num_steps`: positive levels;
+    * `rho`: the larger, the denser at small levels.
 
     Returns `num_steps + 1` decreasing levels, the last of them 0. Raises `ValueError` unless 0 < sigma_min <
     sigma_max, num_steps >= 2 and rho > 0.

@@ -49,7 +49,11 @@ def spectral_content(
 def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> Float[Array, "..."]:
     r"""Structure factor $1 / (r + \kappa\hat k^2)$ of a free lattice field, $\hat k^2 = \sum_a 4\sin^2(k_a/2)$.
 
-    `mass` is r and `stiffness` is kappa; the correlation length is sqrt(kappa / r) sites. Shape (*shape), FFT order.
+    * `shape`: of the lattice, in sites;
+    * `mass`: r;
+    * `stiffness`: $\kappa$, in sites squared times the unit of r.
+
+    The correlation length is $\sqrt{\kappa/r}$ sites. Shape (*shape), FFT order.
     """
     require(mass > 0, f"mass must be positive, got {mass}.")
     require(stiffness >= 0, f"stiffness must not be negative, got {stiffness}.")
@@ -60,6 +64,9 @@ def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> 
 @public
 def gaussian_random_field(spectrum: Float[Array, "..."], *, key: PRNGKeyArray) -> Configuration:
     """One zero-mean Gaussian configuration whose expected `structure_factor` is `spectrum`, shape (*lattice).
+
+    * `spectrum`: (*lattice), in FFT order, in units of the field squared;
+    * `key`: fixes the configuration.
 
     Raises `ValueError` for a spectrum that is negative or not finite.
     """

@@ -27,10 +27,12 @@ def critical_noise_variance(patch_volume: Time | int) -> Float[Array, ""]:
 def critical_time(process: AbstractProcess, patch_volume: Time | int) -> Float[Array, ""]:
     r"""Time at which the uniform mode of the two-pattern patch model turns unstable, mean field.
 
-    Under VP $\int_0^{t_c}\beta = \mathrm{arcsinh}\,P$, Eqs. (29), (30): $t_c = \mathrm{arcsinh}(P)/\beta$ at
-    constant rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. Every process is solved from its
-    damping and drift weight; infinite where the mode grows at all times. `patch_volume` is P, the number of sites in
-    the neighbourhood. Raises `ValueError` for P < 1.
+    * `process`: of the noise;
+    * `patch_volume`: P, the number of sites in the neighbourhood; an array is taken element by element.
+
+    Under VP $\int_0^{t_c}\beta = \mathrm{arcsinh}\,P$, Eqs. (29), (30): $t_c = \mathrm{arcsinh}(P)/\beta$ at constant
+    rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. Every process is solved from its damping
+    and drift weight; infinite where the mode grows at all times. Raises `ValueError` for P < 1.
     """
     return process.from_noise_to_signal(softest_ratio(process, require_volume(patch_volume)))
 
@@ -41,6 +43,10 @@ def dictionary_critical_time(
     dictionary: PatchDictionary, process: AbstractProcess, shape: Sequence[int]
 ) -> Float[Array, ""]:
     r"""Largest time at which $\max_k \mathrm{Re}\,\lambda(k) = 0$ for the dictionary's patch model at x = 0.
+
+    * `dictionary`: patches and priors;
+    * `process`: of the noise;
+    * `shape`: of the lattice, in sites.
 
     NaN when every mode is stable at all times. Solved on the clock of the noise-to-signal ratio: bracketed on a
     logarithmic grid from 1e-3 to 1e3, then bisected to rounding.

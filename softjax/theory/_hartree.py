@@ -91,11 +91,16 @@ def hartree(
 ) -> Hartree:
     r"""Gaussian closure of the patch model's reverse SDE on the lattice `shape`, from white noise at `ts[0]`.
 
-    `patch_size` is the neighbourhood of the two-pattern model (an odd side, a tuple of sides, a boolean mask), whose
-    average is exact to rounding, or a `PatchDictionary`, whose average over the Gaussian evidence is a
-    quasi-Monte-Carlo sum of `num_samples` fixed points in 8 shifted replicas: `standard_error`. `ts` is a decreasing
-    grid of positive times. S(k, t) is integrated with diffrax (Tsit5, adaptive), from the `prior_scale` of the process,
-    forward in -t. The critical time is the root of the growth rate on the cubic interpolant of S between grid points.
+    * `process`: of the noise;
+    * `ts`: (times,), the grid, decreasing and positive;
+    * `patch_size`: the neighbourhood of the two-pattern model (an odd side, a tuple of sides, a boolean mask), whose
+      average is exact to rounding; or a `PatchDictionary`, whose average over the Gaussian evidence is a
+      quasi-Monte-Carlo sum;
+    * `shape`: of the lattice, in sites;
+    * `num_samples`: fixed points of that sum, in 8 shifted replicas, which give `standard_error`.
+
+    S(k, t) is integrated with diffrax (Tsit5, adaptive), from the `prior_scale` of the process, forward in -t. The
+    critical time is the root of the growth rate on the cubic interpolant of S between grid points.
 
     The closure takes the state for Gaussian. With patterns of comparable weight it would predict transitions that do
     not happen: of a dictionary with half its prior on the uniform pair, the rest on stripes, a checkerboard and a

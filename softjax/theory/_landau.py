@@ -55,9 +55,14 @@ def long_wave_expansion(
 ) -> tuple[Float[Array, ""], Float[Array, " ndim"]]:
     r"""Mass and stiffness of $\mathrm{Re}\,\lambda(k) = r - \sum_a\kappa_ak_a^2 + \dots$ at x = 0, Eq. (18).
 
+    * `process`: of the noise;
+    * `t`: the time;
+    * `model`: a neighbourhood of the two-pattern model, or a dictionary;
+    * `ndim`: axes of the lattice, for a neighbourhood.
+
     $\kappa_a = \beta(\alpha^2/\sigma^4)\tfrac12\sum_r C(r)r_a^2$, where C is 1 on the neighbourhood of the two-pattern
-    model, and the covariance of a dictionary. Returns r, per unit of t, and (ndim,) values in sites squared per unit of
-    t, along the axes; `ndim` is for a neighbourhood. Raises `ValueError` for times that are not positive.
+    model, and the covariance of a dictionary. Returns r, per unit of t, and (ndim,) values in sites squared per unit
+    of t, along the axes. Raises `ValueError` for times that are not positive.
     """
     require_positive("t", t)
     signal = process.drift_weight(t) * process.alpha(t) ** 2 / process.sigma(t) ** 4
@@ -118,7 +123,9 @@ class LandauModel(eqx.Module):
 def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Array, "..."]:
     r"""Effective mass $r - 3u\langle\psi^2\rangle$ of the one-loop theory, Eqs. (20), (21), per unit of t.
 
-    `variance` is $\langle\psi^2\rangle$, that of the coarse-grained field: `patch_variance` of its structure factor.
+    * `coefficients`: `landau_coefficients`;
+    * `variance`: $\langle\psi^2\rangle$ of the coarse-grained field: `patch_variance` of its structure factor.
+
     The first order in the variance of the Hartree closure. Raises `ValueError` for a negative variance.
     """
     require_not_negative("variance", variance)
@@ -129,7 +136,10 @@ def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Arr
 def patch_variance(structure_factor: Float[Array, "..."], patch_size: Neighbourhood) -> Float[Array, ""]:
     r"""Variance of the mean over a patch, $\frac1{NP^2}\sum_k|\hat W(k)|^2S(k)$, of a field with this structure factor.
 
-    `structure_factor` has shape (*lattice), in FFT order. Raises `ValueError` for a neighbourhood of other dimension.
+    * `structure_factor`: (*lattice), in FFT order, in units of the field squared;
+    * `patch_size`: the neighbourhood.
+
+    Raises `ValueError` for a neighbourhood of other dimension.
     """
     window = jnp.abs(neighbourhood_spectrum(patch_size, structure_factor.shape)).astype(structure_factor.dtype)
     return jnp.mean(window**2 * structure_factor) / window.ravel()[0] ** 2

@@ -45,9 +45,13 @@ def cubic_coefficient(process: AbstractProcess, t: Time, count: Time | int) -> F
 def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time | int) -> Float[Array, ""]:
     r"""Stable rest point $m^* \ge 0$ of the two-pattern reverse drift at frozen t, in units of the pattern, Eq. (5).
 
+    * `process`: of the noise;
+    * `t`: the time;
+    * `squared_norm`: $\|y\|^2$, in units of the data squared.
+
     Under VP the root of $(\tfrac12 - 1/\sigma^2)m + (\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2) = 0$; the other is
-    its negative. 0 while the symmetric point is stable. `squared_norm` is $\|y\|^2$. Differentiable on either side of
-    the onset. Raises `ValueError` unless t and the norm are positive.
+    its negative. 0 while the symmetric point is stable. Differentiable on either side of the onset. Raises
+    `ValueError` unless t and the norm are positive.
     """
     h, unstable, scale = _parameter(process, t, squared_norm)
     return jnp.where(unstable, _magnet(jnp.where(unstable, h, 2)) * scale, 0)
@@ -55,7 +59,10 @@ def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time 
 
 @public
 def pitchfork_near_onset(process: AbstractProcess, t: Time, squared_norm: Time | int) -> Float[Array, ""]:
-    r"""Leading form $\sqrt{\lambda_\parallel/g}$ of `pitchfork_equilibrium` just after the onset; 0 before it."""
+    r"""Leading form $\sqrt{\lambda_\parallel/g}$ of `pitchfork_equilibrium` just after the onset; 0 before it.
+
+    * `process`, `t`, `squared_norm`: as there.
+    """
     _, unstable, _ = _parameter(process, t, squared_norm)
     rate = linear_growth_rate(process, t, _real(squared_norm))
     ratio = rate / cubic_coefficient(process, t, squared_norm)
@@ -66,7 +73,9 @@ def pitchfork_near_onset(process: AbstractProcess, t: Time, squared_norm: Time |
 def bifurcation_diagram(process: AbstractProcess, ts: Times, squared_norm: Time | int) -> BifurcationDiagram:
     r"""Branches of the two-pattern model and their stability on a decreasing grid of positive times.
 
-    `squared_norm` is $\|y\|^2$: N for a ±1 pattern on N sites, and P for the uniform state of the patch model.
+    * `process`: of the noise;
+    * `ts`: (times,), the grid, decreasing and positive;
+    * `squared_norm`: $\|y\|^2$: N for a ±1 pattern on N sites, P for the uniform state of the patch model.
     """
     require_decreasing("ts", ts)
     require_positive("ts", ts)

@@ -36,8 +36,12 @@ class PrototypeSpectrum(eqx.Module):
 def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None = None) -> PrototypeSpectrum:
     """All eigenvalues of the Jacobian of the empirical score's reverse drift at `x`, by default x = 0, Eq. (6).
 
-    `x` has the shape of a prototype. From the K x K Gram matrix when there are fewer prototypes than sites. Raises
-    `ValueError` for a time that is not positive and for the wrong shape.
+    * `field`: the prototypes, with their process;
+    * `t`: the time;
+    * `x`: the state, of the shape of a prototype.
+
+    From the K x K Gram matrix when there are fewer prototypes than sites. Raises `ValueError` for a time that is not
+    positive and for the wrong shape.
     """
     require_positive("t", t)
     shape = field.patterns.shape[1:]
@@ -56,10 +60,12 @@ def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None =
 def prototype_critical_times(field: EmpiricalField) -> Float[Array, " modes"]:
     r"""Times at which the directions of the data turn unstable at x = 0, in descending order, Eq. (6).
 
+    * `field`: the prototypes, of equal norms, with their process.
+
     Each solves $\tfrac12 - 1/\sigma^2 + \alpha^2\lambda_j/\sigma^4 = 0$ for an eigenvalue $\lambda_j$ of the
     prototypes' covariance under their priors: $B(t) = \mathrm{arcsinh}\,\lambda_j$ under VP. The min(K, sites)
-    eigenvalues include zeros, whose time is 0: stable as long as there is noise. Raises `ValueError` for unequal norms,
-    with which the weights at x = 0 change with t: find the zeros of `prototype_spectrum` instead.
+    eigenvalues include zeros, whose time is 0: stable as long as there is noise. Raises `ValueError` for unequal
+    norms, with which the weights at x = 0 change with t: find the zeros of `prototype_spectrum` instead.
     """
     norms = concrete(field.squared_norms)
     if norms is not None:

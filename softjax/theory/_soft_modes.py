@@ -32,11 +32,13 @@ class SoftModes(eqx.Module):
 def classify_soft_modes(dispersion: ArrayLike | Complex[Array, "..."], tolerance: float = 1e-5) -> SoftModes:
     """Classify the instability of a dispersion by the wavevectors that maximise its real part (App. B.1).
 
-    `dispersion` is real or complex, shape (*lattice), in FFT order, outside `jit`: from `patch_spectrum`,
-    `dictionary_spectrum`, or measured. Values within `tolerance` of the maximum, as a fraction of the range from
-    smallest to largest growth rate, tie with it, and so does -k with k: for a measured dispersion give its standard
-    error over that range. A constant dispersion has every wavevector as its maximiser. Raises `ValueError` for
-    values that are not finite or traced, and a negative tolerance.
+    * `dispersion`: (*lattice), real or complex, in FFT order, outside `jit`: from `patch_spectrum`,
+      `dictionary_spectrum`, or measured;
+    * `tolerance`: values this close to the maximum, as a fraction of the range of growth rates, tie with it.
+
+    -k ties with k. For a measured dispersion give its standard error over that range. A constant dispersion has every
+    wavevector as its maximiser. Raises `ValueError` for values that are not finite or traced, and a negative
+    tolerance.
     """
     require(tolerance >= 0, f"tolerance must not be negative, got {tolerance}.")
     values = concrete(dispersion)

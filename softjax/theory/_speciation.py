@@ -13,9 +13,11 @@ from softjax.processes import AbstractProcess
 def speciation_time(process: AbstractProcess, variance: Time) -> Float[Array, ""]:
     r"""Time at which $\alpha^2\Lambda = 1$ under VP, for the largest eigenvalue $\Lambda$ of the data covariance.
 
-    On the clock $dx = -x\,dt + \sqrt2\,dW$, `VP(beta=2)`, it is $\tfrac12\log\Lambda$. Written as
-    $\sigma/\alpha = \sqrt{\Lambda - 1}$ it serves every process. `variance` is $\Lambda$, in units of the data squared.
-    Raises `ValueError` unless it exceeds 1.
+    * `process`: of the noise;
+    * `variance`: $\Lambda$, in units of the data squared.
+
+    On the clock $dx = -x\,dt + \sqrt2\,dW$, `VP(beta=2)`, it is $\tfrac12\log\Lambda$. Written as $\sigma/\alpha =
+    \sqrt{\Lambda - 1}$ it serves every process. Raises `ValueError` unless it exceeds 1.
     """
     known = concrete(variance)
     if known is not None:
@@ -27,10 +29,15 @@ def speciation_time(process: AbstractProcess, variance: Time) -> Float[Array, ""
 def two_cloud_agreement(process: AbstractProcess, t: Time, squared_norm: Time, width: Time = 1.0) -> Float[Array, ""]:
     r"""Exact cloning agreement of two Gaussian clouds at $\pm\mu$ with standard deviation `width`.
 
-    At time t the state's projection q on $\mu$ is Gaussian about $\pm\alpha\|\mu\|$ with variance
-    $v = \alpha^2c^2 + \sigma^2$, and ends in the upper cloud with probability $p = 1/(1 + e^{-2\alpha\|\mu\|q/v})$;
-    clones agree with probability $\phi = E[p^2 + (1 - p)^2]$. `squared_norm` is $\|\mu\|^2$. The integral is a
-    trapezoidal rule on a smooth integrand that decays like a Gaussian, exact to rounding.
+    * `process`: of the noise;
+    * `t`: the time of cloning;
+    * `squared_norm`: $\|\mu\|^2$, in units of the data squared;
+    * `width`: c, the standard deviation, in units of the data.
+
+    At time t the state's projection q on $\mu$ is Gaussian about $\pm\alpha\|\mu\|$ with variance $v = \alpha^2c^2 +
+    \sigma^2$, and ends in the upper cloud with probability $p = 1/(1 + e^{-2\alpha\|\mu\|q/v})$; clones agree with
+    probability $\phi = E[p^2 + (1 - p)^2]$. The integral is a trapezoidal rule on a smooth integrand that decays like
+    a Gaussian, exact to rounding.
     """
     v = process.alpha(t) ** 2 * jnp.asarray(width) ** 2 + process.sigma(t) ** 2
     shift = process.alpha(t) * jnp.sqrt(squared_norm) / jnp.sqrt(v)

@@ -25,9 +25,12 @@ def two_pattern_eigenvalues(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     r"""Eigenvalues of the global two-pattern score at x = 0, Eq. (4): (transverse, along y).
 
+    * `process`: of the noise;
+    * `t`: the time;
+    * `squared_norm`: $\|y\|^2$: N for a ±1 pattern on N sites.
+
     The transverse one, $\beta(\tfrac12 - 1/\sigma^2)$, is (N - 1)-fold; the other adds
-    $\beta\alpha^2\|y\|^2/\sigma^4$. `squared_norm` is $\|y\|^2$: N for a ±1 pattern on N sites. Raises
-    `ValueError` for a time that is not positive.
+    $\beta\alpha^2\|y\|^2/\sigma^4$. Raises `ValueError` for a time that is not positive.
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, jnp.zeros(())), linear_growth_rate(process, t, jnp.asarray(squared_norm))
@@ -39,9 +42,12 @@ def neighbourhood_spectrum(
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
     r"""$\hat W(k) = \sum_{r\in N}e^{ik\cdot r}$ of a neighbourhood, Eq. (15), in one to three dimensions.
 
+    * `patch_size`: a neighbourhood, see below;
+    * `shape`: of the lattice, in sites.
+
     `patch_size` is the odd side w of a hypercube, for which $\hat W = \prod_a \sin(wk_a/2)/\sin(k_a/2)$, Eq. (16); a
-    tuple of odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a mask
-    that is not even in r. Raises `ValueError` for even sides and empty masks.
+    tuple of odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a
+    mask that is not even in r. Raises `ValueError` for even sides and empty masks.
     """
     symbol = neighbourhood_symbol(patch_size, shape)
     return jnp.asarray(symbol, complex if np.iscomplexobj(symbol) else float)
@@ -53,9 +59,13 @@ def patch_spectrum(
 ) -> Float[Array, "..."] | Complex[Array, "..."]:
     r"""Growth rate of every plane wave of the two-pattern patch model at x = 0, Eqs. (15), (16).
 
+    * `process`: of the noise;
+    * `t`: the time;
+    * `patch_size`: any neighbourhood that `neighbourhood_spectrum` takes;
+    * `shape`: of the lattice, in sites.
+
     Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP.
-    `patch_size` is any neighbourhood that `neighbourhood_spectrum` takes. Raises `ValueError` for times that are not
-    positive.
+    Raises `ValueError` for times that are not positive.
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
@@ -64,6 +74,10 @@ def patch_spectrum(
 @public
 def flow_growth_rate(process: AbstractProcess, t: Time, patch_volume: Time | int) -> Float[Array, ""]:
     r"""Growth rate of the patch model's uniform mode at x = 0 under the probability flow, per unit of t.
+
+    * `process`: of the noise;
+    * `t`: the time;
+    * `patch_volume`: P, the number of sites in the neighbourhood.
 
     Under VP $\tfrac12\beta(1 - 1/\sigma^2 + \alpha^2P/\sigma^4) = \tfrac12\beta\alpha^2(P - \sigma^2)/\sigma^4$:
     positive at every t for P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and
@@ -88,10 +102,15 @@ def dictionary_spectrum(
 ) -> Complex[Array, "..."]:
     r"""Complex eigenvalue of every plane wave of a dictionary's patch model at x = 0; its real part is the growth rate.
 
-    Shape (*shape), FFT order. $\hat C(k) = \sum_r C(r)e^{ik\cdot r}$ with C(r) the covariance of the centre with
-    site r of the patch, under the priors weighted with $e^{-\alpha^2\|y\|^2/2\sigma^2}$ when norms differ. C is in
-    general not even, hence the imaginary part: the patch score is not a gradient field.
-    Raises `ValueError` for patches that do not fit and times that are not positive.
+    * `dictionary`: patches and priors;
+    * `process`: of the noise;
+    * `t`: the time;
+    * `shape`: of the lattice, in sites.
+
+    Shape (*shape), FFT order. $\hat C(k) = \sum_r C(r)e^{ik\cdot r}$ with C(r) the covariance of the centre with site
+    r of the patch, under the priors weighted with $e^{-\alpha^2\|y\|^2/2\sigma^2}$ when norms differ. C is in general
+    not even, hence the imaginary part: the patch score is not a gradient field. Raises `ValueError` for patches that
+    do not fit and times that are not positive.
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, covariance_spectrum(dictionary, process, t, shape))
