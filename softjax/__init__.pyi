@@ -67,6 +67,8 @@ from .jacobian import ModeLeakage as ModeLeakage
 from .jacobian import ModeProbe as ModeProbe
 from .jacobian import ModeResponse as ModeResponse
 from .jacobian import PathGrowth as PathGrowth
+from .jacobian import ZoneProbe as ZoneProbe
+from .jacobian import ZoneResponse as ZoneResponse
 from .jacobian import channel_drift as channel_drift
 from .jacobian import dispersion as dispersion
 from .jacobian import effective_radius as effective_radius

@@ -54,6 +54,7 @@ MODES = sj.fourier_modes(SHAPE, 1)
 PULSE = sj.pulse(2.0, 1.0, 3.0, "smooth")
 COLOURED = sj.EmpiricalField(np.stack([RGB, -RGB]), VP, channels=3)
 PROBE = sj.ModeProbe(PATCH, MODES)
+ZONE = sj.ZoneProbe(PATCH, SHAPE)
 
 
 def drift(x):
@@ -169,6 +170,7 @@ CASES: dict[str, Case] = {
         dictionary=(P, DICTIONARY),
         process=(P, VP),
         boundary=(O, "periodic"),
+        route=(O, "einsum"),
     ),
     "EmpiricalField": case(
         lambda **k: sj.EmpiricalField(**k).denoise(1.0, STATE),
@@ -351,6 +353,8 @@ CASES: dict[str, Case] = {
     ),
     "ModeProbe": case(lambda **k: sj.ModeProbe(**k)(1.0, RGB).rayleigh, field=(P, COLOURED), modes=(P, MODES), **AMONG),
     "ModeProbe.__call__": case(lambda **k: PROBE(**k).rayleigh, **STEP),
+    "ZoneProbe": case(lambda **k: sj.ZoneProbe(**k)(1.0, STATE).rayleigh, field=(P, PATCH), shape=(L, SHAPE)),
+    "ZoneProbe.__call__": case(lambda **k: ZONE(**k).rayleigh, **STEP),
     "mode_leakage": case(lambda **k: sj.mode_leakage(**k).leakage, f=(P, drift), x=(R, RGB), modes=(P, MODES), **AMONG),
     "channel_drift": case(channel, f=(P, colour_drift), x=(R, RGB), channel=(C, 1)),
     "dispersion": case(
@@ -489,14 +493,14 @@ for process in (VP, EDM, FLOW, TABLED):
 for field in (PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, POSITIONED, MIXTURE, GUIDED, RESCALED, NETWORK):
     for method in ("denoise", "score"):
         CASES[f"{type(field).__name__}.{method}"] = case(getattr(field, method), **STEP)
-for field in (PATCH, EMPIRICAL):
+for field in (PATCH, EMPIRICAL, LOCAL):
     CASES[f"{type(field).__name__}.evidence"] = case(field.evidence, x=(R, STATE))
 
 MADE_HERE = {
     *("CriticalPoint", "EquilibriumLength", "PairedDifference", "CloningAgreement", "Trajectory", "Eigenpairs"),
     "PlaneLength",
     *("Excess", "Dispersion", "EffectiveRadius", "ModeLeakage", "ModeResponse", "FourierModes", "PathGrowth"),
-    *("FiniteSize", "Jackknife"),
+    *("FiniteSize", "Jackknife", "ZoneResponse"),
 }
 """Results, which softjax makes and users read."""
 ABSTRACT = {"AbstractEvidenceField", "AbstractField", "AbstractProcess"}
@@ -649,7 +653,7 @@ def test_every_public_name_is_in_the_matrix(name):
 
 @pytest.mark.parametrize("name", [n for n in stub_names() if inspect.isclass(getattr(sj, n)) and n not in ABSTRACT])
 def test_every_public_method_is_in_the_matrix(name):
-    left_out = ("has_edm_clock", "raised", "posterior_mean", "__init__")
+    left_out = ("has_edm_clock", "raised", "posterior_mean", "slopes", "__init__")
     missing = [m for m in public_methods(name) if m not in CASES and m.split(".")[1] not in left_out]
     assert not missing
 

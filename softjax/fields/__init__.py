@@ -2,6 +2,7 @@
 
 from softjax.fields._base import AbstractEvidenceField as AbstractEvidenceField
 from softjax.fields._base import AbstractField as AbstractField
+from softjax.fields._base import AbstractPatternField as AbstractPatternField
 from softjax.fields._base import channels_of as channels_of
 from softjax.fields._covariance import CovarianceField as CovarianceField
 from softjax.fields._dictionary import PatchDictionary as PatchDictionary

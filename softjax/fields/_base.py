@@ -5,9 +5,12 @@ $s = (\alpha D - x)/\sigma^2$.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 
 from softjax._checks import evidence_mean_method, evidence_method, gate_methods, hashed, require, state_method
 from softjax._repr import channels, parameters, readable
@@ -34,7 +37,7 @@ class AbstractField(eqx.Module):
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Puts the methods of a subclass behind their gate."""
         gate_methods(cls, ("denoise", "score"), state_method)
-        gate_methods(cls, ("posterior_mean",), evidence_mean_method)
+        gate_methods(cls, ("posterior_mean", "slopes"), evidence_mean_method)
         gate_methods(cls, ("evidence",), evidence_method)
 
     def __hash__(self) -> int:
@@ -89,3 +92,13 @@ class AbstractPatternField(AbstractEvidenceField):
     @abstractmethod
     def evidence_patterns(self) -> Float[Array, "B ..."]:
         """The patterns, (B, *patch), of odd sides and the site at their centre; `ValueError` where there are none."""
+
+    @abstractmethod
+    def slopes(self, t: Time, evidence: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+        """Derivatives of each site's posterior mean in the evidence (B, *lattice) of that site, (B, *lattice)."""
+
+
+def slopes_of(mean: Callable[[Array], Array], evidence: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+    """`slopes` of any posterior mean, by one derivative in reverse mode."""
+    value, pull_back = jax.vjp(mean, evidence)
+    return pull_back(jnp.ones_like(value))[0]

@@ -16,7 +16,7 @@ import numpy as np
 from softjax._checks import lattice_of, public, require, require_option, require_shape
 from softjax._repr import readable, sides
 from softjax._types import Array, ArrayLike, Configuration, Float, Int, PRNGKeyArray, Time
-from softjax.fields._base import AbstractPatternField
+from softjax.fields._base import AbstractPatternField, slopes_of
 from softjax.fields._streamed import Part, only, streamed_mean
 from softjax.processes import AbstractProcess
 
@@ -114,6 +114,10 @@ class LocalField(AbstractPatternField):
 
         seen = scale * evidence.reshape(evidence.shape[0], -1).T
         return streamed_mean(seen, self.dictionary.parts, take).reshape(self.shape)
+
+    def slopes(self, t: Time, evidence: Float[Array, "P ..."]) -> Float[Array, "P ..."]:
+        """Derivatives of each site's posterior mean in the window (P, *shape) around it, (P, *shape)."""
+        return slopes_of(lambda e: self.posterior_mean(t, e), evidence)
 
     @property
     def evidence_patterns(self) -> Float[Array, "P ..."]:

@@ -60,6 +60,22 @@ def _mixture_mean_jvp(paired: tuple[bool, ...], primals: tuple, tangents: tuple)
     return mean, _sum(terms) if terms else jnp.zeros_like(mean)
 
 
+def mixture_slopes(u: Array, groups: Groups, paired: tuple[bool, ...]) -> Array:
+    """Derivatives of D in `u` (groups, *lattice) at every site, (groups, *lattice)."""
+    mean, log_total = mixture_mean(tuple(u), groups, paired), _log_total(tuple(u), groups, paired)
+    bias_mirror = jnp.where(jnp.asarray(paired), groups.bias_mirror, -jnp.inf)
+    value, plus, minus = (a.reshape(-1, *(1,) * mean.ndim) for a in (groups.value, groups.bias, bias_mirror))
+    return jnp.exp(u + (plus - log_total)) * (value - mean) + jnp.exp((minus - log_total) - u) * (value + mean)
+
+
+def _log_total(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> Array:
+    """Logarithm of the sum of all weights."""
+    top = _tops(u, groups, paired)
+    peak = reduce(jnp.maximum, [logit for _, logit in top])
+    with_mirror = [1 + jnp.exp(-2 * jnp.abs(tilt)) if paired[b] else 1 for b, (tilt, _) in enumerate(top)]
+    return peak + jnp.log(_sum([jnp.exp(top[b][1] - peak) * both for b, both in enumerate(with_mirror)]))
+
+
 def _posterior(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> tuple[list[Array], list[Array]]:
     """Posterior probabilities of members and mirrors, smooth in `u` to all orders."""
     peak = jax.lax.stop_gradient(reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)]))

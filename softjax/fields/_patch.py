@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from softjax._checks import public, require, require_lattice, require_option
 from softjax._repr import readable, sides
 from softjax._types import Array, Configuration, Float, Time
-from softjax.fields._base import AbstractPatternField
+from softjax.fields._base import AbstractPatternField, slopes_of
 from softjax.fields._dictionary import PatchDictionary
-from softjax.fields._mixture import Groups, mixture_mean
+from softjax.fields._mixture import Groups, mixture_mean, mixture_slopes
 from softjax.fields._streamed import slices, streamed_mean
 from softjax.processes import AbstractProcess
 
@@ -107,17 +107,28 @@ class PatchField(AbstractPatternField):
             return self._streamed_mean(t, scale * jnp.asarray(evidence))
         return self._mean(t, tuple(scale * evidence[b] for b in range(len(self.dictionary.representatives))))
 
+    def slopes(self, t: Time, evidence: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
+        """Derivatives of each site's posterior mean in the evidence (B, *lattice) of that site, (B, *lattice)."""
+        if self._use_einsum:
+            return slopes_of(lambda e: self.posterior_mean(t, e), evidence)
+        scale = self._scale(t)
+        return scale * mixture_slopes(scale * evidence, *self._groups(t))
+
     def _scale(self, t: Time) -> Array:
         """What the evidence is multiplied by in the logits."""
         return self.process.alpha(t) / self.process.sigma(t) ** 2
 
     def _mean(self, t: Time, u: tuple[Array, ...]) -> Configuration:
         """Posterior mean from the scaled evidence of the representatives."""
+        return mixture_mean(u, *self._groups(t))
+
+    def _groups(self, t: Time) -> tuple[Groups, tuple[bool, ...]]:
+        """The representatives as groups of a mixture, and which of them have a mirror."""
         bias = self._bias(t)
         members, mirrors = self.dictionary.representatives, self.dictionary.representative_mirrors
         member, mirror = jnp.asarray(members), jnp.asarray(mirrors)
         paired = tuple(m != n for m, n in zip(members, mirrors, strict=True))
-        return mixture_mean(u, Groups(bias[member], bias[mirror], self.dictionary.centres[member]), paired)
+        return Groups(bias[member], bias[mirror], self.dictionary.centres[member]), paired
 
     def _streamed_mean(self, t: Time, windows: Float[Array, "B ..."]) -> Configuration:
         """Posterior mean from the scaled patch around each site."""

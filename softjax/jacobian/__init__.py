@@ -16,3 +16,5 @@ from softjax.jacobian._modes import mode_response as mode_response
 from softjax.jacobian._probe import ModeProbe as ModeProbe
 from softjax.jacobian._radius import EffectiveRadius as EffectiveRadius
 from softjax.jacobian._radius import effective_radius as effective_radius
+from softjax.jacobian._zone import ZoneProbe as ZoneProbe
+from softjax.jacobian._zone import ZoneResponse as ZoneResponse
