@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from report.chromium import FOUND, tab
@@ -98,6 +99,20 @@ def test_in_a_browser_maths_is_drawn_search_finds_and_nothing_is_asked_for(site,
         assert waited(browser, "document.querySelectorAll('#search-results li').length") > 0
         assert "critical_point" in browser.value("document.getElementById('search-results').innerText")
         heard(browser, site)
+
+
+@pytest.mark.slow
+def test_every_link_of_the_site_leads_somewhere(site):
+    texts = {path: path.read_text() for path in site.rglob("*.html") if "_modules" not in path.parts}
+    places = {path: set(re.findall(r'\bid="([^"]+)"', text)) for path, text in texts.items()}
+    lost = []
+    for path, text in texts.items():
+        for link in set(re.findall(r'\bhref="([^"]+)"', text)):
+            file, _, place = unquote(link.split("?")[0]).partition("#")
+            target = (path.parent / file).resolve() if file else path
+            if "://" not in link and not (target.exists() and (not place or place in places.get(target, {place}))):
+                lost.append(f"{path.name}: {link}")
+    assert not lost
 
 
 def waited(browser, expression):
