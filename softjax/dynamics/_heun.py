@@ -28,10 +28,13 @@ _LARGEST_RISE = 2**0.5 - 1  # of the noise level in one churned step, relative: 
 class Churn(eqx.Module):
     r"""Fresh noise before each step of `heun`, which makes it stochastic (Algorithm 2 of Karras et al. 2022).
 
+    * `strength`: S, the noise of all steps together, without unit;
+    * `t_min`, `t_max`: levels between which noise is added, in units of the data;
+    * `noise_scale`: standard deviation of that noise, over the one that the rise asks for.
+
     A step that starts at noise $\sigma$ between `t_min` and `t_max` first raises it to $(1 + \gamma)\sigma$ with
-    $\gamma = \min(S/n, \sqrt2 - 1)$, S the `strength` and n the number of steps; the noise that is added has
-    `noise_scale` times the standard deviation which that rise asks for. In the paper: S_churn, S_min, S_max, S_noise.
-    Raises `ValueError` for negative numbers, and for `t_min` above `t_max`.
+    $\gamma = \min(S/n, \sqrt2 - 1)$, n the number of steps. In the paper: S_churn, S_min, S_max, S_noise. Raises
+    `ValueError` for negative numbers, and for `t_min` above `t_max`.
     """
 
     strength: float

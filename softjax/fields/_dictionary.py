@@ -68,9 +68,14 @@ class PatchDictionary(eqx.Module):
     ) -> "PatchDictionary":
         """The paper's dictionary: random ±1 patches with their sign flips, all +1, and all -1.
 
-        `num_random` patches are drawn, and with their flips share the prior mass 1 - `p_global`; the two uniform
-        patches share `p_global` (Eq. 31). The paper counts ten patterns, four draws and flips; `num_random=8` is the
-        eighteen of its other wording. Order: draws, +1, flips, -1.
+        * `patch_size`: side of the patches, in sites, odd;
+        * `num_random`: patches that are drawn; with their flips they share the prior mass 1 - `p_global`;
+        * `p_global`: prior of the two uniform patches together (Eq. 31);
+        * `ndim`: dimension of the lattice;
+        * `key`: fixes the draws.
+
+        The paper counts ten patterns, four draws and flips; `num_random=8` is the eighteen of its other wording.
+        Order: draws, +1, flips, -1.
         """
         require(num_random >= 0, f"num_random must not be negative, got {num_random}.")
         mass_is_legal = 0 < p_global < 1 if num_random else p_global == 1
@@ -89,7 +94,11 @@ class PatchDictionary(eqx.Module):
     @classmethod
     @public
     def two_pattern(cls, patch_size: int = 3, *, ndim: int = 2) -> "PatchDictionary":
-        """All +1 and all -1 with equal priors: the model of section 5, Eqs. (11)-(18)."""
+        """All +1 and all -1 with equal priors: the model of section 5, Eqs. (11)-(18).
+
+        * `patch_size`: side of the patches, in sites, odd;
+        * `ndim`: dimension of the lattice.
+        """
         return cls(np.ones((2, *(_odd(patch_size),) * ndim)) * np.reshape([1, -1], (2,) + (1,) * ndim))
 
     @property
@@ -138,6 +147,8 @@ class PatchDictionary(eqx.Module):
     @public
     def pad(self, patch_size: int) -> "PatchDictionary":
         """The same model on larger patches: sites that are added are zero, hence carry no evidence.
+
+        * `patch_size`: the new side, in sites, odd and not smaller.
 
         Dictionaries of several patch sizes become stackable, for `jax.vmap` over the patch size.
         """

@@ -18,12 +18,16 @@ from softjax.processes import AbstractProcess
 class EmpiricalField(AbstractEvidenceField):
     r"""Empirical score of the patterns $y_1, \dots, y_K$: $s = \sum_i w_i(\alpha y_i - x)/\sigma^2$, Eq. (1).
 
-    The weights are $w = \mathrm{softmax}(\alpha\,x\cdot y_i/\sigma^2 - \alpha^2\|y_i\|^2/2\sigma^2 + \log\pi_i)$,
-    the evidence is the overlap with each pattern, (K,). `denoise` streams over `chunk` patterns at
-    a time with a running log-sum-exp: besides the patterns, a batch of B states holds B x chunk numbers.
+    * `patterns`: (K, *shape), in units of the data;
+    * `process`: of the noise;
+    * `log_prior`: (K,), logarithms of priors that add up to 1, equal by default;
+    * `chunk`: patterns compared with at a time;
+    * `channels`: how many channels the last axis holds, 0 for none, which probes ask for.
 
-    `patterns` has shape (K, *shape), `log_prior` shape (K,), normalised, equal by default. `channels` is the number of
-    channels on the last axis, 0 for none, which probes ask for.
+    The weights are $w = \mathrm{softmax}(\alpha\,x\cdot y_i/\sigma^2 - \alpha^2\|y_i\|^2/2\sigma^2 + \log\pi_i)$, the
+    evidence is the overlap with each pattern, (K,). `denoise` streams over `chunk` patterns at a time with a running
+    log-sum-exp: besides the patterns, a batch of B states holds B x chunk numbers.
+
     Raises `ValueError` for shapes that do not fit and priors that do not sum to one.
     """
 

@@ -34,12 +34,16 @@ class AbstractGaussianField(AbstractField):
 class GaussianField(AbstractGaussianField):
     r"""Gaussian data with structure factor $S(k)$ and uniform mean $\mu$ on a periodic lattice.
 
-    $\hat D = \mu + \alpha S(\hat x - \alpha\mu)/(\alpha^2 S + \sigma^2)$, so that every Fourier mode is an
-    eigenvector of the reverse drift, with growth rate $\beta[\tfrac12 - 1/(\alpha^2 S(k) + \sigma^2)]$ under VP.
+    * `spectrum`: (*lattice), S in FFT order, not negative and even in k, in units of the data squared
+      (`free_field_spectrum` makes one; a constant one is white data);
+    * `process`: of the noise;
+    * `mean`: $\mu$, one number, in units of the data.
 
-    `spectrum` has shape (*lattice), in FFT order, non-negative and even in k (`free_field_spectrum` makes one;
-    a constant one is white data). Raises `ValueError` otherwise. `from_samples` measures it; data that are not
-    stationary, or have channels, are `CovarianceField`.
+    $\hat D = \mu + \alpha S(\hat x - \alpha\mu)/(\alpha^2 S + \sigma^2)$, so that every Fourier mode is an eigenvector
+    of the reverse drift, with growth rate $\beta[\tfrac12 - 1/(\alpha^2 S(k) + \sigma^2)]$ under VP.
+
+    Raises `ValueError` for another spectrum. `from_samples` measures it; data that are not stationary, or have
+    channels, are `CovarianceField`.
     """
 
     spectrum: Float[Array, "..."]

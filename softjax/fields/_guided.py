@@ -21,6 +21,11 @@ Edges = Literal["sharp", "smooth"]
 class Pulse(eqx.Module):
     r"""Guidance weight of `pulse`: 1 everywhere but near `center`, where it is `strength`.
 
+    * `center`: a noise level, in units of the data;
+    * `width`: of the window, in units of $\ln\sigma$;
+    * `strength`: the weight in the window, without unit;
+    * `edges`: "sharp", or "smooth".
+
     Its dose is the integral of $w - 1$ over $\ln\sigma$, (strength - 1) width for both kinds of edges. Raises
     `ValueError` for a center or width that is not positive.
     """
@@ -93,7 +98,10 @@ def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges
 
 @public
 def log_intervals(ts: Times) -> Float[Array, " times"]:
-    """Share of ln sigma that every level of a decreasing grid stands for, 0 where a level is 0."""
+    """Share of ln sigma that every level of a decreasing grid stands for, 0 where a level is 0.
+
+    * `ts`: (levels,), decreasing, in units of the data.
+    """
     logs = jnp.log(jnp.where(ts > 0, ts, 1))
     steps = jnp.where(ts[1:] > 0, logs[:-1] - logs[1:], 0)
     return 0.5 * (jnp.pad(steps, (0, 1)) + jnp.pad(steps, (1, 0)))
@@ -102,10 +110,13 @@ def log_intervals(ts: Times) -> Float[Array, " times"]:
 class GuidedField(AbstractField):
     r"""A field pushed away from another, $D = D_g + w (D_c - D_g)$ (theory.md section 7).
 
-    `field` gives $D_c$ and `guide` $D_g$: for classifier-free guidance the same conditional network without its label,
-    for autoguidance a worse network. `weight` w is a number, or a function of the noise level $\sigma/\alpha$ in units
-    of the data such as a `pulse`; 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a
-    `jax.vmap` runs over weights). Raises `ValueError` for fields of different processes or numbers of channels.
+    * `field`: gives $D_c$;
+    * `guide`: gives $D_g$: for classifier-free guidance the same network without its label, for autoguidance a worse
+      one;
+    * `weight`: w, a number, or a function of the noise level $\sigma/\alpha$ in units of the data, such as a `pulse`.
+
+    A weight of 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a `jax.vmap` runs over
+    weights). Raises `ValueError` for fields of different processes or numbers of channels.
     """
 
     field: AbstractField

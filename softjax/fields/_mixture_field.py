@@ -17,13 +17,16 @@ from softjax.processes import AbstractProcess
 class MixtureField(AbstractField):
     r"""Data in K Gaussian clouds of means $\mu_i$ and common standard deviation c.
 
-    With $v = \alpha^2c^2 + \sigma^2$, the posterior over clouds is
-    $p_i \propto \pi_i\exp(-\|x - \alpha\mu_i\|^2/2v)$ and the denoiser is
-    $D = (\alpha c^2 x + \sigma^2\sum_i p_i\mu_i)/v$. For c = 0 it is `EmpiricalField`.
+    * `means`: (K, *shape), in units of the data;
+    * `process`: of the noise;
+    * `width`: c, in units of the data;
+    * `log_prior`: (K,), logarithms of priors that add up to 1, equal by default;
+    * `channels`: how many channels the last axis holds, 0 for none, which probes ask for.
 
-    `means` has shape (K, *shape), `width` is c in units of the data, `log_prior` has shape (K,), normalised, equal by
-    default, `channels` the number of channels on the last axis, 0 for none, which probes ask for. Raises `ValueError`
-    for shapes that do not fit, a negative width, priors that do not sum to one.
+    With $v = \alpha^2c^2 + \sigma^2$, the posterior over clouds is $p_i \propto \pi_i\exp(-\|x - \alpha\mu_i\|^2/2v)$
+    and the denoiser is $D = (\alpha c^2 x + \sigma^2\sum_i p_i\mu_i)/v$. For c = 0 it is `EmpiricalField`.
+
+    Raises `ValueError` for shapes that do not fit, a negative width, priors that do not sum to one.
     """
 
     means: Float[Array, "K ..."]

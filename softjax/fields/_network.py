@@ -21,6 +21,13 @@ PREDICTIONS: tuple[Prediction, ...] = get_args(Prediction)
 class NetworkField(AbstractField):
     r"""`network(t, x)`, or `network(t, x, label)`, as a field.
 
+    * `network`: any callable that is a pytree of its parameters: a Flax NNX module, an Equinox module, a
+      `jax.tree_util.Partial`. It acts on one configuration; batches are `jax.vmap`;
+    * `process`: the one that the network was trained with;
+    * `prediction`: what it returns, see below;
+    * `label`: a class from 0 on, handed to it as an integer array, if given;
+    * `channels`: how many the last axis of a configuration holds, 0 for none, so that probes need not be told.
+
     `prediction` says what the network returns for $x = \alpha x_0 + \sigma\varepsilon$, an array of the shape of `x`:
 
     * "noise", $\varepsilon$: $D = (x - \sigma\varepsilon)/\alpha$ and $s = -\varepsilon/\sigma$;
@@ -29,10 +36,7 @@ class NetworkField(AbstractField):
     * "velocity", $v = \alpha\varepsilon - \sigma x_0$: $D = (\alpha x - \sigma v)/(\alpha^2 + \sigma^2)$;
     * "flow", the velocity of a rectified flow, $u = \varepsilon - x_0$: $D = (x - \sigma u)/(\alpha + \sigma)$.
 
-    `network` is any callable that is a pytree of its parameters: a Flax NNX module, an Equinox module, or
-    `jax.tree_util.Partial`. It acts on one configuration; batches are `jax.vmap`. `label` is handed to it if given,
-    as an integer array. `channels` says how many the last axis of a configuration holds, 0 for none, so that probes of
-    the field need not be told. Parameters less precise than the state are raised to its precision.
+    Parameters less precise than the state are raised to its precision.
 
     Raises `ValueError` for an unknown `prediction`, a torch or an unbound Linen module, a network that is in training
     mode (dropout and batch statistics), and one that does not return one array of the shape of `x`. What the network

@@ -12,6 +12,9 @@ from softjax.processes import AbstractProcess
 class RescaledField(AbstractField):
     r"""`field` as a field of `process`: $D'(x', t') = D(x, t)$.
 
+    * `field`: a field of any process;
+    * `process`: the one that is wanted.
+
     Both see the same image in the same relative noise: t has the noise-to-signal ratio of t',
     $\sigma(t)/\alpha(t) = \sigma'(t')/\alpha'(t')$, and $x = x'\alpha(t)/\alpha'(t')$. Under `EDM`, for instance, a
     network that was trained under `VP` can be sampled with `heun` and `Churn`.

@@ -45,6 +45,12 @@ def correlation_length(
 ) -> Float[Array, ""]:
     r"""Correlation length of one configuration, in sites, from its radially averaged correlation $C(r)$.
 
+    * `x`: (*lattice), or (*lattice, channels) with `channels` said: then C is the mean of the channels' correlations,
+      $x_i\cdot x_{i+r}$;
+    * `estimator`: one of those below;
+    * `connected`: whether the mean is subtracted first, by default as the estimator has it;
+    * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
+
     With $C_+ = \max(C, 0)$ and integer distances r up to half the lattice side:
 
     * `"first_moment"`: $\sum_r r\,C_+ / \sum_r C_+$ of the full correlation, Eq. (45). The paper takes it of the
@@ -56,13 +62,10 @@ def correlation_length(
       no estimator of $\xi$: in two dimensions C falls as $r^{-1/2}e^{-r/\xi}$ and faster nearby, so that of the Ising
       model it makes 1.64, 2.27 and 3.94 sites of 3.93, 5.96 and 11.91. `plane_correlation_length` estimates $\xi$.
 
-    `connected` overrides the estimator's choice. Both moments are positive for white noise too, by the noise of C at
-    large r, of which only the positive part is kept, and grow with the lattice: `noise_floor`. A constant field has
-    connected length 0.
+    Both moments are positive for white noise too, by the noise of C at large r, of which only the positive part is
+    kept, and grow with the lattice: `noise_floor`. A constant field has connected length 0.
 
-    `x` has shape (*lattice), or (*lattice, channels) with `channels` said (0 says that there are none): then C is the
-    mean of the channels' correlations, $x_i\cdot x_{i+r}$. Raises `ValueError` for a shape that may be a lattice or
-    have channels, as (16, 16, 3).
+    Raises `ValueError` for a shape that may be a lattice or have channels, as (16, 16, 3).
     """
     connected = estimator != "first_moment" if connected is None else connected
     profile = radial_average(correlation_function(x, connected, channels), channels=0)

@@ -13,7 +13,10 @@ _LUMINANCE = {"rec709": (0.2126, 0.7152, 0.0722), "rec601": (0.299, 0.587, 0.114
 
 @public
 def binarize(x: Configuration) -> Configuration:
-    """Sign of each site, with sign(0) = +1, Eq. (43); shape of `x`. NaN is no spin and stays NaN."""
+    """Sign of each site, with sign(0) = +1, Eq. (43); shape of `x`. NaN is no spin and stays NaN.
+
+    * `x`: a configuration of any shape.
+    """
     one = jnp.ones((), x.dtype)
     return jnp.where(jnp.isnan(x), x, jnp.where(x >= 0, one, -one))
 
@@ -35,5 +38,8 @@ def luminance(
 
 @public
 def magnetisation(x: Configuration) -> Float[Array, ""]:
-    """Mean over all sites."""
+    """Mean over all sites.
+
+    * `x`: a configuration of any shape; the mean is in its units.
+    """
     return jnp.mean(x)

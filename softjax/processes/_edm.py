@@ -11,8 +11,9 @@ from softjax.processes._base import AbstractProcess
 class EDM(AbstractProcess):
     r"""Variance-exploding diffusion in the EDM convention (Karras et al. 2022): $x_\sigma = x_0 + \sigma\varepsilon$.
 
-    The argument `t` of every method is the noise level sigma, in units of the data. `sigma_data` is the standard
-    deviation of the data, used by the preconditioning of networks and not by the dynamics.
+    * `sigma_data`: standard deviation of the data, for the preconditioning of networks; the dynamics do not use it.
+
+    The argument `t` of every method is the noise level sigma, in units of the data.
     """
 
     sigma_data: float = eqx.field(static=True)

@@ -40,7 +40,10 @@ class AbstractSchedule(eqx.Module):
 
 
 class ConstantSchedule(AbstractSchedule):
-    """The constant rate of the paper."""
+    r"""The constant rate of the paper.
+
+    * `value`: $\beta$, per unit of t, positive.
+    """
 
     value: Array
 
@@ -63,7 +66,11 @@ class ConstantSchedule(AbstractSchedule):
 
 
 class LinearSchedule(AbstractSchedule):
-    """A rate that grows linearly from `beta_min` at t = 0 to `beta_max` at `t_max` (Ho et al. 2020)."""
+    """A rate that grows linearly from `beta_min` at t = 0 to `beta_max` at `t_max` (Ho et al. 2020).
+
+    * `beta_min`, `beta_max`: rates at the two ends, per unit of t;
+    * `t_max`: the last time.
+    """
 
     beta_min: Array
     beta_max: Array
@@ -95,6 +102,8 @@ class LinearSchedule(AbstractSchedule):
 
 class CosineSchedule(AbstractSchedule):
     r"""The cosine schedule (Nichol & Dhariwal 2021), alpha(t) = cos(theta_t) / cos(theta_0) for 0 <= t < 1.
+
+    * `offset`: without unit, keeps the rate at t = 0 from vanishing.
 
     The angle is theta_t = (t + offset) / (1 + offset) * pi / 2; all signal is lost at t = 1.
     """
@@ -134,6 +143,9 @@ class CosineSchedule(AbstractSchedule):
 
 class CallableSchedule(AbstractSchedule):
     r"""Any rate: a positive function of one time, smooth or smooth in pieces, on 0 < t <= `t_max`.
+
+    * `rate`: a function of one time, per unit of t;
+    * `t_max`: the last time.
 
     The integral is $t\int_0^1\beta(tu)\,du$ by Gauss-Legendre quadrature on 16 panels of 16 nodes, which keeps its
     relative precision as t goes to 0: to rounding for a rate that is smooth on the scale t/16, to 3e-3 t of its height

@@ -20,6 +20,8 @@ from softjax.processes._schedules import (
 class VP(AbstractProcess):
     r"""Variance-preserving diffusion: $\alpha = e^{-B/2}$, $\sigma^2 = 1 - e^{-B}$, $B(t) = \int_0^t\beta$.
 
+    * `beta`: a constant rate, per unit of t; an `AbstractSchedule`; or a function of the time.
+
     `VP(beta=1.0)` is the constant rate of the paper; `VP.linear` and `VP.cosine` are the usual schedules, and
     any `AbstractSchedule` may be given as `beta`. A function of the time is taken for the rate of a
     `CallableSchedule` on 0 < t <= 20.
@@ -43,13 +45,20 @@ class VP(AbstractProcess):
     @classmethod
     @public
     def linear(cls, beta_min: ArrayLike = 0.1, beta_max: ArrayLike = 20.0, t_max: ArrayLike = 1.0) -> "VP":
-        """A rate growing linearly from `beta_min` at t = 0 to `beta_max` at `t_max`."""
+        """A rate growing linearly from `beta_min` at t = 0 to `beta_max` at `t_max`.
+
+        * `beta_min`, `beta_max`: rates at the two ends, per unit of t;
+        * `t_max`: the last time.
+        """
         return cls(LinearSchedule(beta_min, beta_max, t_max))
 
     @classmethod
     @public
     def cosine(cls, offset: float = 0.008) -> "VP":
-        """The cosine schedule on 0 <= t < 1."""
+        """The cosine schedule on 0 <= t < 1.
+
+        * `offset`: without unit, as for `CosineSchedule`.
+        """
         return cls(CosineSchedule(offset))
 
     def alpha(self, t: Time) -> Array:

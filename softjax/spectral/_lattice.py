@@ -12,7 +12,10 @@ from softjax._types import Array, Configuration, Float
 
 @public
 def integer_wavevectors(shape: Sequence[int]) -> np.ndarray:
-    """Integer wavevectors n of a periodic lattice, shape (*shape, ndim), in FFT order."""
+    """Integer wavevectors n of a periodic lattice, shape (*shape, ndim), in FFT order.
+
+    * `shape`: of the lattice, in sites.
+    """
     require_lattice("shape", shape)
     axes = [np.rint(np.fft.fftfreq(size) * size).astype(int) for size in shape]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
@@ -20,19 +23,28 @@ def integer_wavevectors(shape: Sequence[int]) -> np.ndarray:
 
 @public
 def wavevectors(shape: Sequence[int]) -> np.ndarray:
-    """Wavevectors k = 2 pi n / L in radians per site, shape (*shape, ndim), in FFT order."""
+    """Wavevectors k = 2 pi n / L in radians per site, shape (*shape, ndim), in FFT order.
+
+    * `shape`: of the lattice, in sites.
+    """
     return 2 * np.pi * integer_wavevectors(shape) / np.asarray(shape)
 
 
 @public
 def wavevector_lengths(shape: Sequence[int]) -> np.ndarray:
-    """Length of each wavevector in units of 2 pi / max(shape), (*shape), FFT order: rounded, its isotropic shell."""
+    """Length of each wavevector in units of 2 pi / max(shape), (*shape), FFT order: rounded, its isotropic shell.
+
+    * `shape`: of the lattice, in sites.
+    """
     return np.linalg.norm(integer_wavevectors(shape) * max(shape) / np.asarray(shape), axis=-1)
 
 
 @public
 def displacements(shape: Sequence[int]) -> np.ndarray:
-    """Shortest periodic displacement of each site from the origin, in sites, shape (*shape, ndim)."""
+    """Shortest periodic displacement of each site from the origin, in sites, shape (*shape, ndim).
+
+    * `shape`: of the lattice, in sites.
+    """
     return integer_wavevectors(shape)
 
 

@@ -43,7 +43,10 @@ class FourierModes(eqx.Module):
 
     @public
     def shell_mean(self, values: Float[Array, "modes ..."]) -> Float[Array, "shells ..."]:
-        """Average of one value, or one array of values, per direction over the directions of each shell."""
+        """Average of one value, or one array of values, per direction over the directions of each shell.
+
+        * `values`: (modes, ...), one value or array of values per direction.
+        """
         members = (self.shells == jnp.arange(self.num_shells, dtype=self.shells.dtype)[:, None]).astype(values.dtype)
         members = members.reshape(*members.shape, *(1,) * (values.ndim - 1))
         return jnp.sum(members * values, axis=1) / jnp.sum(members, axis=1)

@@ -130,6 +130,8 @@ class DictionaryClosure(AbstractClosure):
 def mean_slope(c: Array) -> Float[Array, ""]:
     r"""$E[\mathrm{sech}^2(cz)]$ over standard normal z, for c >= 0, to rounding for every c.
 
+    * `c`: an array, not negative.
+
     Trapezoidal rule in $u = z\sqrt{1 + c^2}$: the integrand is analytic in the strip $|\mathrm{Im}\,u| < \pi/2$ and
     decays on the scale 1 for every c, so that the error of step h is of order $e^{-\pi^2/h}$; h = 1/5, up to |u| = 20.
     """

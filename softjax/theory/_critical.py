@@ -18,7 +18,10 @@ _WIDEST = 6.0  # the ratio is searched up to exp(6) times the root of the covari
 
 @public
 def critical_noise_variance(patch_volume: Time | int) -> Float[Array, ""]:
-    r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood."""
+    r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood.
+
+    * `patch_volume`: P, at least 1.
+    """
     p = require_volume(patch_volume)
     return 2 * p / (1 + p + jnp.sqrt(1 + p**2))  # the same number, without cancellation at large P
 

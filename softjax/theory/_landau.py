@@ -24,15 +24,20 @@ def landau_coefficients(
 ) -> LandauCoefficients:
     r"""Coefficients of the coarse-grained two-pattern patch model, Eqs. (19), (23)-(25), per unit of t.
 
+    * `process`: of the noise;
+    * `t`: the time, positive;
+    * `patch_size`: an odd side, a tuple of sides or a boolean mask;
+    * `ndim`: axes of the lattice, for a side;
+    * `variance`: v, that of the patch mean, in units of the data squared.
+
     * `.mass` $r = \beta(\tfrac12 - 1/\sigma^2 + \alpha^2P/\sigma^4)$;
     * `.stiffness` $\kappa = \beta(\alpha^2/\sigma^4)\tfrac12\sum_{r\in N}r_a^2$ in sites squared: for a hypercube one
       number, $\beta\alpha^2PR(R + 1)/6\sigma^4$, else (ndim,), one per axis;
     * `.quartic` $u = \beta\alpha^4P^3/3\sigma^8$; `.noise` $\beta$.
 
-    `patch_size` is an odd side, a tuple of sides or a boolean mask. With `variance` v, that of the patch mean, the
-    tanh is not expanded at 0 but projected on the first and third Hermite polynomial of a field of that variance:
-    then $r - 3uv$ is the Hartree growth rate, not its first order. Raises `ValueError` for even sides, an empty mask,
-    times that are not positive and negative variances.
+    With v > 0 the tanh is not expanded at 0 but projected on the first and third Hermite polynomial of a field of that
+    variance: then $r - 3uv$ is the Hartree growth rate, not its first order. Raises `ValueError` for even sides, an
+    empty mask, times that are not positive and negative variances.
     """
     require_positive("t", t)
     require_not_negative("variance", variance)
@@ -79,13 +84,19 @@ def long_wave_expansion(
 class LandauModel(eqx.Module):
     r"""`landau_coefficients` of the patch model as a function of t, for `simulate_landau`.
 
-    `patch_size` is a side or a tuple of sides. `spacing` b is the lattice constant of the simulated field in sites: its
-    values are means over $b^d$ sites, so that stiffness is divided by $b^2$ and noise by $b^d$. With b = w the cubic
-    term sees fluctuations of a patch mean, as in the patch model; with b = 1 those of a site, P times as large.
+    * `process`: of the noise;
+    * `patch_size`: a side or a tuple of sides, in sites;
+    * `ndim`: axes of the lattice;
+    * `spacing`: b, the lattice constant of the simulated field, in sites;
+    * `hartree`: a `Hartree` prediction, whose patch variance sets the coefficients.
 
-    The paper's expansion at 0 needs $\alpha P\varphi/\sigma^2 \ll 1$, but fluctuations alone make it about 0.7 at $t_c$
-    for every P: from there on its cubic term is too strong. Given the `Hartree` prediction, the coefficients are those
-    of the projection at its patch variance (`landau_coefficients`).
+    The values of the field are means over $b^d$ sites, so that stiffness is divided by $b^2$ and noise by $b^d$. With
+    b = w the cubic term sees fluctuations of a patch mean, as in the patch model; with b = 1 those of a site, P times
+    as large.
+
+    The paper's expansion at 0 needs $\alpha P\varphi/\sigma^2 \ll 1$, but fluctuations alone make it about 0.7 at
+    $t_c$ for every P: from there on its cubic term is too strong. Given the `Hartree` prediction, the coefficients are
+    those of the projection at its patch variance (`landau_coefficients`).
     """
 
     process: AbstractProcess
