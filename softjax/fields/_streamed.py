@@ -64,19 +64,20 @@ def streamed_mean(
 
 
 def slices(size: int, patterns: Array, bias: Array, values: Array) -> tuple[Array, Callable[[Array], Part]]:
-    """`parts` and `take` of a dictionary in memory, `size` patterns at a time.
+    """`parts` and `take` of a dictionary in memory, at most `size` patterns at a time.
 
     The last part overlaps the one before, so that nothing is copied; what was seen then is left out.
     """
     count = patterns.shape[0]
-    size = min(size, count)
+    num_parts = -(-count // size)
+    size = -(-count // num_parts)
 
     def take(index: Array) -> Part:
         start = jnp.minimum(index * size, count - size)
         y, b, v = (jax.lax.dynamic_slice_in_dim(a, start, size) for a in (patterns, bias, values))
         return Part(y, only(start + jnp.arange(size) >= index * size, b), v)
 
-    return jnp.arange(-(-count // size)), take
+    return jnp.arange(num_parts), take
 
 
 def only(valid: Array, bias: Float[Array, " patterns"]) -> Float[Array, " patterns"]:

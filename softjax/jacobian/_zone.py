@@ -1,4 +1,4 @@
-r"""Every wavevector of a patch model at once, at any state, from a few averages over the sites (theory.md section 13).
+r"""Every wavevector of a patch model at once, at any state, from a few averages over the sites (theory.md section 5).
 
 Of a field whose denoiser at site i is a function of the overlaps $u_b(i) = \sum_r y_b(r)\,x_{i+r}$ with B patterns, the
 Jacobian of the reverse drift acts on a plane wave as $(Jv_k)_i = [c + c'\sum_b s_b(i)\,\hat y_b(k)]\,v_k(i)$, with the
