@@ -44,6 +44,7 @@ from .dynamics import heun_ensemble as heun_ensemble
 from .dynamics import reverse_drift as reverse_drift
 from .dynamics import simulate as simulate
 from .dynamics import simulate_ensemble as simulate_ensemble
+from .dynamics import stochastic_drift as stochastic_drift
 from .experiments._shared.microscope import probe as probe
 from .fields import AbstractEvidenceField as AbstractEvidenceField
 from .fields import AbstractField as AbstractField

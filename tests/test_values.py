@@ -279,6 +279,7 @@ CASES: dict[str, Case] = {
     # dynamics
     "reverse_drift": case(sj.reverse_drift, field=(P, PATCH), **STEP),
     "flow_drift": case(sj.flow_drift, field=(P, PATCH), **STEP),
+    "stochastic_drift": case(sj.stochastic_drift, field=(P, PATCH), **STEP, stochasticity=(S, 2.0)),
     "simulate": case(
         lambda **k: sj.simulate(**k, observe=plus_of).x,
         field=(P, GAUSSIAN),

@@ -5,6 +5,7 @@ from softjax.dynamics._cloning import CloningAgreement as CloningAgreement
 from softjax.dynamics._cloning import cloning_agreement as cloning_agreement
 from softjax.dynamics._drift import flow_drift as flow_drift
 from softjax.dynamics._drift import reverse_drift as reverse_drift
+from softjax.dynamics._drift import stochastic_drift as stochastic_drift
 from softjax.dynamics._heun import Churn as Churn
 from softjax.dynamics._heun import heun as heun
 from softjax.dynamics._heun import heun_ensemble as heun_ensemble

@@ -1,7 +1,9 @@
 """Drifts in reverse time, that is, per unit decrease of t (theory.md section 1; Eq. 2)."""
 
-from softjax._checks import public
-from softjax._types import Array, Configuration, Time
+import jax.numpy as jnp
+
+from softjax._checks import public, require_not_negative
+from softjax._types import ArrayLike, Configuration, Time
 from softjax.fields import AbstractField
 
 
@@ -31,8 +33,17 @@ def flow_drift(field: AbstractField, t: Time, x: Configuration) -> Configuration
     return process.damping(t) * x + 0.5 * process.beta(t) * field.score(t, x)
 
 
-def stochastic_drift(field: AbstractField, t: Time, x: Configuration, stochasticity: Array) -> Configuration:
-    """Drift a x + (1 + stochasticity) beta s / 2 of the reverse SDE whose noise rate is stochasticity times beta."""
+@public
+def stochastic_drift(field: AbstractField, t: Time, x: Configuration, stochasticity: ArrayLike) -> Configuration:
+    r"""The drift that `simulate(stochasticity=...)` follows: $ax + (1 + \Lambda)\beta s/2$, theory.md section 9.
+
+    * `field`: the score; `t`: the time; `x`: (*lattice), in units of the data;
+    * `stochasticity`: $\Lambda \ge 0$, a number without unit: 0 is `flow_drift`, 1 the reverse SDE.
+
+    Its Jacobian is what `mode_response` probes at another $\Lambda$ than 1. Shape of `x`, per unit of t. Raises
+    `ValueError` for a negative stochasticity.
+    """
     process = field.process
-    weight = 0.5 * (1 + stochasticity.astype(x.dtype))
+    require_not_negative("stochasticity", stochasticity)
+    weight = 0.5 * (1 + jnp.asarray(stochasticity).astype(x.dtype))
     return process.damping(t) * x + weight * process.beta(t) * field.score(t, x)

@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import jax.random as jr
 import pytest
-from helpers import assert_close
+from helpers import FLOAT, assert_close
 
 import softjax as sj
 
@@ -27,6 +27,17 @@ def test_vp_drifts_are_made_of_the_density_gradient(process, t):
     score = jax.grad(lambda x: log_density(process, t, x))(x)
     assert_close(sj.reverse_drift(field(process), t, x), process.beta(t) * (x / 2 + score), loosen=10)
     assert_close(sj.flow_drift(field(process), t, x), process.beta(t) * (x + score) / 2, loosen=10)
+
+
+@pytest.mark.parametrize("process", [sj.VP(2.0), sj.EDM()])
+def test_the_drift_at_any_stochasticity_has_the_flow_and_the_sde_as_cases(process):
+    t, x = jnp.asarray(0.7, FLOAT), jnp.asarray([0.3, -0.8, 1.1], FLOAT)
+    known = field(process)
+    assert_close(sj.stochastic_drift(known, t, x, 0), sj.flow_drift(known, t, x), loosen=10)
+    step = process.beta(t) * known.score(t, x) / 2
+    assert_close(sj.stochastic_drift(known, t, x, 5.0), sj.flow_drift(known, t, x) + 5 * step, loosen=10)
+    with pytest.raises(ValueError, match="stochasticity must not be negative"):
+        sj.stochastic_drift(known, t, x, -1.0)
 
 
 @pytest.mark.parametrize("drift", [sj.reverse_drift, sj.flow_drift])
