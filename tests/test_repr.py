@@ -131,7 +131,7 @@ def test_probes_and_guided_fields_show_their_parts():
     assert repr(sj.ModeProbe(PATCH, MODES)) == f"ModeProbe({field}, {MODES!r})"
     zone = sj.ZoneProbe(PATCH, (8, 6))
     assert repr(zone) == f"ZoneProbe({field}, 8 x 6 waves)"
-    assert repr(zone(1.0, np.zeros((8, 6)))).startswith("ZoneResponse(8 x 6 waves, rayleigh ")
+    assert repr(zone(1.0, jnp.zeros((8, 6)))).startswith("ZoneResponse(8 x 6 waves, rayleigh ")
     by_products = sj.PatchField(PATCH.dictionary, VP, route="einsum")
     assert repr(by_products) == "PatchField(2 patterns of 3 x 3, route='einsum', VP(beta=1))"
     assert repr(sj.GuidedField(PATCH, PATCH, 2.0)) == f"GuidedField({field}, guide={field}, weight=2)"
