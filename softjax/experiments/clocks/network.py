@@ -104,13 +104,18 @@ def _gap_row(dataset: xr.Dataset) -> Row:
 
 
 def chance_agreement(dataset: xr.Dataset) -> float:
-    """Agreement of different trajectories, site by site; the mean over pairs."""
-    ends = dataset["final_state"].values
+    """Agreement of different trajectories, of one class where there are classes, site by site; the mean over pairs."""
     channels = int(dataset.attrs["channels"])
-    bright = np.asarray(jax.vmap(lambda x: brightness(x, channels))(jnp.asarray(ends))) > 0
-    count, up = len(bright), bright.sum(axis=0)
-    pairs = up * (up - 1) + (count - up) * (count - up - 1)
-    return float(np.mean(pairs) / (count * (count - 1)))
+    ends = jnp.asarray(dataset["final_state"].values)
+    bright = np.asarray(jax.vmap(lambda x: brightness(x, channels))(ends)) > 0
+    labels = dataset["label"].values if "label" in dataset.coords else np.zeros(len(bright))
+    alike = [
+        np.mean(bright[i] == bright[j])
+        for i in range(len(bright))
+        for j in range(i)
+        if labels[i] == labels[j] or len(np.unique(labels)) == len(labels)
+    ]
+    return float(np.mean(alike))
 
 
 def _above_null(dataset: xr.Dataset) -> xr.DataArray:
