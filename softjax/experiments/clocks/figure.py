@@ -47,9 +47,8 @@ def _clock_panel(axis: Axes, dataset: xr.Dataset) -> None:
     for row, name in enumerate(dataset["clock"].values):
         at, color = dataset.sel(clock=name), colors[row % 10]
         if not np.isfinite(at["clock_time"]):
-            axis.text(
-                0.5, row, f"not found: {at['clock_reason'].values}", transform=axis.get_yaxis_transform(), fontsize=8
-            )
+            missing = f"none: {at['clock_reason'].values}"
+            axis.text(0.02, row, missing, transform=axis.get_yaxis_transform(), fontsize=7.5, color="0.4", va="center")
             continue
         axis.plot([at["clock_low"], at["clock_high"]], [row, row], color=color, linewidth=4, alpha=0.4)
         axis.plot(at["clock_time"], row, "o", color=color)
