@@ -15,6 +15,7 @@ from softjax.plotting._peak import mark_peak
 from softjax.plotting._pictures import image
 from softjax.plotting._softening import shell_curves
 from softjax.plotting._style import EQUILIBRIUM, EXACT, NULL, STYLE
+from softjax.plotting._time import vp_time_axis
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -29,6 +30,7 @@ def overview(
     growth: xr.DataArray,
     quantity: Quantity = "magnitude",
     title: str = "",
+    crossing: CriticalPoint | None = None,
     below: Callable[[SubFigure, xr.Dataset], None] | None = None,
 ) -> Figure:
     """The whole figure of an experiment's dataset.
@@ -36,17 +38,19 @@ def overview(
     * `peak`: that of the equilibrium length, marked in every panel;
     * `growth`: of the correlation length, (trajectory, time), sites per unit of log t;
     * `quantity`: what the response panel shows;
+    * `crossing`: where the measured rate of the uniform mode passes zero, if that is to be shown: later than the exact
+      time at x = 0, as fluctuations lower the rate;
     * `below`: draws a row of panels of the experiment's own.
     """
     with mpl.rc_context(STYLE):
-        heights = (0.75, 1.15, 2.6) if below is None else (0.75, 1.15, 2.6, 2.2)
-        figure = Figure(figsize=(12.5, 1.7 * sum(heights)), layout="constrained")
+        heights = (0.8, 1.3, 2.9) if below is None else (0.8, 1.3, 2.9, 2.3)
+        figure = Figure(figsize=(15, 1.75 * sum(heights)), layout="constrained")
         figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
         rows = figure.subfigures(len(heights), 1, height_ratios=heights)
         assert isinstance(rows, np.ndarray)
         _patterns(rows[0], dataset)
         _strip(rows[1], dataset)
-        _curves(rows[2], dataset, peak, growth, quantity)
+        _curves(rows[2], dataset, peak, growth, quantity, crossing)
         if below is not None:
             below(rows[3], dataset)
     return figure
@@ -87,70 +91,92 @@ def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
 
 
 def _curves(
-    figure: SubFigure, dataset: xr.Dataset, peak: CriticalPoint, growth: xr.DataArray, quantity: Quantity
+    figure: SubFigure,
+    dataset: xr.Dataset,
+    peak: CriticalPoint,
+    growth: xr.DataArray,
+    quantity: Quantity,
+    crossing: CriticalPoint | None,
 ) -> None:
-    lengths, growing, response = figure.subplots(1, 3)
-    _length_panel(lengths, dataset)
-    _growth_panel(growing, growth)
-    _response_panel(response, dataset, quantity, 0.5 * dataset.attrs.get("critical_time", float(peak.location)))
-    for axis in (lengths, growing, response):
-        _critical_lines(axis, dataset, peak)
-        axis.set_xlabel("diffusion time t  (noise to the left)")
-    for axis in (lengths, growing):
-        axis.set_xscale("log")
-        axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-    low, high = response.get_ylim()
-    response.set_ylim(low, high + 0.4 * (high - low))  # room for the legend
-    response.legend(loc="upper center", ncols=3)
-    lengths.legend(loc="upper left")
+    panels = figure.subplots(1, 4)
+    _length_panel(panels[0], dataset)
+    _growth_panel(panels[1], growth)
+    _equilibrium_panel(panels[2], dataset, peak)
+    _response_panel(panels[3], dataset, quantity, 0.5 * dataset.attrs.get("critical_time", float(peak.location)))
+    known = ""
+    for axis in panels:
+        vp_time_axis(axis, dataset)
+        known = _critical_lines(axis, dataset, peak)
+    if crossing is not None and np.isfinite(float(crossing.location)):
+        panels[3].axvline(float(crossing.location), color="#2166ac", linestyle="-.", linewidth=1.2)
+        where = f"{float(crossing.location):.4g}, fluctuations included (dash-dotted)"
+        known += f"      rate of the uniform mode 0 at {where}"
+    figure.suptitle(known, fontsize=10)
+    panels[0].legend(loc="upper left")
+    for panel in panels[2:]:
+        panel.legend(loc="upper right")
 
 
 def _length_panel(axis: Axes, dataset: xr.Dataset) -> None:
     ts, curves = dataset["time"].values, dataset["correlation_length"].values
-    equilibrium = dataset["equilibrium_length"].values
-    median = np.median(curves, axis=0)
-    # Rescaled to the range of xi; a length that stays below one site is not blown up to look like a peak.
-    scale = median.max() / max(np.median(equilibrium, axis=0).max(), 1)
     axis.plot(ts, curves.T, color="0.3", alpha=0.25, linewidth=0.8)
-    axis.plot(ts, scale * equilibrium.T, color=EQUILIBRIUM, alpha=0.15, linewidth=0.7)
-    axis.plot(ts, median, color="black", label=r"$\xi$, median (sites)")
-    label = rf"$\xi_{{eq}}$, median $\times$ {scale:.2g}"
-    axis.plot(ts, scale * np.median(equilibrium, axis=0), color=EQUILIBRIUM, linestyle="--", label=label)
-    if "null_length" in dataset:
-        axis.plot(ts, scale * dataset["null_length"].values, color=EQUILIBRIUM, **NULL, label="the same, Gaussian null")
-    axis.set_ylim(0, 1.15 * max(curves.max(), median.max()))
-    axis.set_title("correlation length of the pattern")
-    axis.set_ylabel(r"$\xi$  (sites)")
+    axis.plot(ts, np.median(curves, axis=0), color="black", label=r"$\xi$, median")
+    axis.set_ylim(0, 1.1 * curves.max())
+    axis.set(title="correlation length of the pattern", ylabel=r"$\xi$  (sites)")
 
 
 def _growth_panel(axis: Axes, growth: xr.DataArray) -> None:
     ts = growth["time"].values
     axis.plot(ts, growth.values.T, color="0.3", alpha=0.25, linewidth=0.8)
-    axis.plot(ts, np.median(growth.values, axis=0), color="black")
-    axis.set_title("its growth")
-    axis.set_ylabel(r"$-d\xi/d\log t$  (sites per e-fold)")
+    axis.plot(ts, np.median(growth.values, axis=0), color="black", label="growth, median")
+    axis.set(title="its growth", ylabel=r"$-d\xi/d\log t$  (sites per e-fold)")
+
+
+def _equilibrium_panel(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> None:
+    """The equilibrium length where its peak is looked for; elsewhere a few sites carry the whole response."""
+    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
+    searched = dataset["time"].values >= lowest
+    searched = searched if searched.sum() >= 3 else np.ones_like(searched)
+    ts, curves = dataset["time"].values[searched], dataset["equilibrium_length"].values[:, searched]
+    median = np.median(curves, axis=0)
+    axis.plot(ts, curves.T, color=EQUILIBRIUM, alpha=0.2, linewidth=0.7)
+    axis.plot(ts, median, color=EQUILIBRIUM, label=r"$\xi_{eq}$, median")
+    null = dataset["null_length"].values[searched] if "null_length" in dataset else np.zeros(1)
+    if null.size > 1:
+        axis.plot(ts, null, color=EQUILIBRIUM, **NULL, label="Gaussian null")
+    if not searched.all():
+        axis.axvspan(ts.min(), dataset["time"].values.min(), color="0.92", label="not searched", zorder=0)
+    axis.set_ylim(0, max(1.35 * max(median.max(), null.max()), 1.0))
+    axis.set(title="length inferred from the responses", ylabel=r"$\xi_{eq}$  (sites)")
 
 
 def _response_panel(axis: Axes, dataset: xr.Dataset, quantity: Quantity, end: float) -> None:
-    """Responses down to the time `end`: further on they grow like 1/t and hide the minimum."""
-    near = dataset["time"].values >= end
-    near = near if near.sum() >= 3 else np.ones_like(near)
-    ts = dataset["time"].values[near]
-    responses = np.median(dataset[quantity].values, axis=0)[near]
-    null = dataset["null_magnitude"].values[near] if quantity == "magnitude" and "null_magnitude" in dataset else None
+    """Responses, the limits those down to the time `end`: further on they grow like 1/t and hide the minimum."""
+    ts, responses = dataset["time"].values, np.median(dataset[quantity].values, axis=0)
+    null = dataset["null_magnitude"].values if quantity == "magnitude" and "null_magnitude" in dataset else None
     shell_curves(axis, ts, responses, null)
+    near = ts >= end if (ts >= end).sum() >= 3 else np.ones_like(ts, bool)
+    seen = responses[near] if null is None else np.concatenate([responses[near], null[near]], axis=1)
     if f"pattern_{quantity}" in dataset:
-        along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)[near]
+        along = np.median(dataset[f"pattern_{quantity}"].values, axis=0)
         axis.plot(ts, along, color="black", linestyle="--", label="pattern")
+        seen = np.concatenate([seen, along[near, None]], axis=1)
     if quantity == "rayleigh":
         axis.axhline(0, color="0.25", linewidth=0.8)
-    axis.set_xlim(ts.max(), ts.min())
-    axis.set_title("softening of the Fourier shells")
-    axis.set_ylabel(_LABELS[quantity])
+    room = 0.08 * float(np.ptp(seen)) or 1.0
+    axis.set_ylim(float(seen.min()) - room, float(seen.max()) + room)
+    axis.set(title="softening of the Fourier shells", ylabel=_LABELS[quantity])
 
 
-def _critical_lines(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> None:
+def _critical_lines(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> str:
+    """Lines at the exact critical time and at the measured peak; what they are, in words."""
+    known = []
     if "critical_time" in dataset.attrs:
-        axis.axvline(dataset.attrs["critical_time"], **EXACT, label=r"$t_c$, exact")
+        exact = dataset.attrs["critical_time"]
+        axis.axvline(exact, **EXACT)
+        known.append(rf"$t_c$ = {exact:.4g}, exact at x = 0 (dashed)")
     if peak.peak >= 0.5:  # sites; below, there is no peak to mark
-        mark_peak(axis, peak, r"peak of $\xi_{eq}$, 95%")
+        mark_peak(axis, peak)
+        low, high = np.asarray(peak.interval).tolist()
+        known.append(rf"peak of $\xi_{{eq}}$: {float(peak.location):.4g} [{low:.4g}, {high:.4g}] (dotted)")
+    return "      ".join(known)

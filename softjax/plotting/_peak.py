@@ -9,7 +9,7 @@ from softjax.analysis import CriticalPoint
 from softjax.plotting._style import EQUILIBRIUM, MEASURED
 
 
-def mark_peak(axis: Axes, peak: CriticalPoint, label: str) -> None:
+def mark_peak(axis: Axes, peak: CriticalPoint, label: str | None = None) -> None:
     """A line at the peak, and a band over its interval; nothing where there is no peak."""
     if not math.isfinite(float(peak.location)):
         return

@@ -57,7 +57,8 @@ def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset, shown: np.n
             axis.set_ylabel(name if axis is axes[0] else "")
             continue
         plane = zone[tuple(side // 2 for side in zone.shape[:-2])]  # k = 0 along the others
-        axis.imshow(plane, cmap="RdBu_r", norm=scale, extent=(-np.pi, np.pi, np.pi, -np.pi), interpolation="nearest")
+        extent = (-np.pi, np.pi, -np.pi, np.pi)
+        axis.imshow(plane, cmap="RdBu_r", norm=scale, extent=extent, origin="lower", interpolation="nearest")
         axis.set(yticks=[-np.pi, 0, np.pi], yticklabels=[r"$-\pi$", "0", r"$\pi$"] if axis is axes[0] else [])
         axis.grid(False)
     if rates.ndim > 2:

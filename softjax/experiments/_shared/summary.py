@@ -107,8 +107,13 @@ def growth_row(dataset: xr.Dataset) -> Row:
 
 def instability_row(dataset: xr.Dataset) -> Row:
     """Time at which the mean growth rate of the uniform mode passes zero."""
+    return point_row("t_c, measured", instability(dataset))
+
+
+def instability(dataset: xr.Dataset) -> CriticalPoint:
+    """Where the mean growth rate of the uniform mode passes zero."""
     rates = jnp.asarray(dataset["rayleigh"].sel(shell=0).values)
-    return point_row("t_c, measured", zero_crossing(jnp.asarray(dataset["time"].values), rates, key=jr.key(0)))
+    return zero_crossing(jnp.asarray(dataset["time"].values), rates, key=jr.key(0))
 
 
 def onset_row(dataset: xr.Dataset) -> Row:

@@ -37,7 +37,8 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     """The two patterns and the exact critical time."""
     field = unit.field
     assert isinstance(field, EmpiricalField)
-    about = labels(unit, critical_time=float(critical_time(field.process, config.grid_size**2)))
+    exact = float(critical_time(field.process, config.grid_size**2))
+    about = labels(unit, beta=config.beta, critical_time=exact)
     return about.merge(dictionary(field.patterns))
 
 

@@ -41,6 +41,7 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     exact = dictionary_critical_time(field.dictionary, field.process, unit.shape)
     about = labels(
         unit,
+        beta=config.beta,
         critical_time=float(exact),
         tree_level_critical_time=float(critical_time(field.process, config.patch_size**2)),
     )
