@@ -65,14 +65,17 @@ def trained_threshold(folder: Path) -> int:
     return read_description(folder).get("about", {}).get("training", {}).get("threshold", SPIN_THRESHOLD)
 
 
-def images_of_network(folder: Path, data: str | None = None) -> tuple[LabelledImages, LabelledImages]:
+def images_of_network(
+    folder: Path, data: str | None = None, grey: bool = False
+) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images of Fashion-MNIST as a network in a folder was trained on them.
 
-    `data` is the folder of the four files; looked for, and downloaded, if not given.
+    `data` is the folder of the four files; looked for, and downloaded, if not given. Grey images are those of EDM2
+    networks, of a card that says so, and where `grey` is asked for; else they are spins.
     """
     description = read_description(folder)
     side, training = description["config"].get("img_resolution"), description.get("about", {}).get("training", {})
-    grey = side is not None or training.get("variant") == "grey"
+    grey = grey or side is not None or training.get("variant") == "grey"
     splits = _images(variant_name(grey), trained_threshold(folder), data)
     if side is None:
         return splits

@@ -183,9 +183,14 @@ class ReverseTrajectory(Unit):
     @property
     def dims(self) -> tuple[str, ...]:
         """Names of a configuration's dimensions."""
-        ndim = len(self.shape) - bool(self.channels)
-        lattice = ("z", "y", "x")[-ndim:] if ndim <= 3 else tuple(f"axis_{axis}" for axis in range(ndim))
-        return (*lattice, *(("channel",) if self.channels else ()))
+        return dims_of(self.shape, self.channels)
+
+
+def dims_of(shape: tuple[int, ...], channels: int) -> tuple[str, ...]:
+    """Names of the dimensions of a configuration with so many channels, 0 for none."""
+    ndim = len(shape) - bool(channels)
+    lattice = ("z", "y", "x")[-ndim:] if ndim <= 3 else tuple(f"axis_{axis}" for axis in range(ndim))
+    return (*lattice, *(("channel",) if channels else ()))
 
 
 def reverse_trajectory(

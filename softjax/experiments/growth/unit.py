@@ -10,7 +10,7 @@ import jax.random as jr
 from softjax._types import Array, Configuration, Int, PRNGKeyArray, Times
 from softjax.dynamics import flow_drift, simulate
 from softjax.dynamics._drift import sde_drift
-from softjax.experiments._shared.trajectories import labelled_field
+from softjax.experiments._shared.trajectories import dims_of, labelled_field
 from softjax.fields import AbstractField
 from softjax.jacobian import lyapunov, mode_response
 from softjax.spectral import FourierModes, spectral_content
@@ -68,6 +68,7 @@ class GrowthAlong(Unit):
 
         seen = simulate(field, self.ts, engine="scan", observe=snapshot, **path)
         rate, magnitude = seen.observed
+        dims = dims_of(self.shape, self.channels)
         return Growth(
             rate=rate,
             magnitude=magnitude,
@@ -77,7 +78,7 @@ class GrowthAlong(Unit):
             tangent_growth=grown.growth,
             tangent_change=grown.change,
             tangent_content=jax.vmap(lambda v: spectral_content(v, channels=self.channels))(grown.starts),
-            final_state=variable("final_state", grown.x, self.dims, "data", "configuration at the end"),
+            final_state=variable("final_state", grown.x, dims, "data", "configuration at the end"),
         )
 
     def drift(self, field: AbstractField, t: Array, x: Configuration) -> Configuration:
@@ -93,13 +94,6 @@ class GrowthAlong(Unit):
             return process.damping(t) - share * process.beta(t) / process.sigma(t) ** 2
 
         return jax.vmap(rate)(self.ts)
-
-    @property
-    def dims(self) -> tuple[str, ...]:
-        """Names of a configuration's dimensions."""
-        ndim = len(self.shape) - bool(self.channels)
-        lattice = ("z", "y", "x")[-ndim:] if ndim <= 3 else tuple(f"axis_{axis}" for axis in range(ndim))
-        return (*lattice, *(("channel",) if self.channels else ()))
 
 
 def log_growth(unit: GrowthAlong, rates: Array) -> Array:

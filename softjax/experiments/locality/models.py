@@ -13,15 +13,14 @@ import numpy as np
 from softjax._checks import require
 from softjax._types import Array, Configuration, Float, Int, PRNGKeyArray, Time, Times
 from softjax.convert import load_covariance, read_description, shipped
-from softjax.data import LabelledImages, padded
+from softjax.data import LabelledImages
 from softjax.dynamics import simulate
 from softjax.experiments._shared.networks import (
     checksum,
     fashion_folder,
+    images_of_network,
     loaded,
     require_classes,
-    trained_threshold,
-    variant_name,
 )
 from softjax.experiments._shared.trajectories import times
 from softjax.experiments.locality.config import Config
@@ -36,12 +35,10 @@ from softjax.fields import (
 )
 from softjax.processes import EDM, VP, AbstractProcess
 from softjax.sweeps import Unit, measured
-from softjax.training.fashion import both_splits
 
 NETWORK, BEST, GLOBAL, WIENER, PCA = "network", "best", "global", "Wiener", "PCA-local"
 LOCAL, FIXED = "w = ", "fixed "
 _TOGETHER = 8  # states side by side: what depends on the time only is computed once for them
-_images = lru_cache(maxsize=2)(both_splits)
 
 
 def names(config: Config) -> list[str]:
@@ -167,10 +164,7 @@ def classes(config: Config) -> tuple[int, ...]:
 
 def data(config: Config) -> tuple[LabelledImages, LabelledImages]:
     """Training and test images as the network was trained on them."""
-    at, side = folder(config), read_description(folder(config))["config"].get("img_resolution")
-    variant = variant_name(config.grey or side is not None)
-    splits = _images(variant, trained_threshold(at), config.data)
-    return splits if side is None else tuple(LabelledImages(padded(s.images, side), s.labels) for s in splits)  # pyright: ignore[reportReturnType]
+    return images_of_network(folder(config), config.data, config.grey)
 
 
 def setting(config: Config, label: int | None) -> Setting:
