@@ -185,7 +185,7 @@ def tangent_rate(dataset: xr.Dataset) -> xr.DataArray:
 
 
 def low_share(dataset: xr.Dataset) -> np.ndarray:
-    """Share of the lowest shells in what white noise at t adds to the end, (trajectory, time)."""
+    """Share of the lowest shells, of the directions probed, in what white noise at t adds to the end."""
     size = np.prod([dataset.sizes[name] for name in dataset["final_state"].dims[1:]])
     power = (dataset["amplification"] * dataset["num_directions"]).isel(shell=slice(0, _LOW_SHELLS)).sum("shell")
     return (power / (size * dataset["whole_amplification"])).values
