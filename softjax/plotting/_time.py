@@ -8,7 +8,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 
-_ROUND = (14, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
+_NOISY = (14.0, 12.0, 10.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0)
+_ROUND = (*_NOISY, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4)
 _MOST_TICKS = 8
 
 
@@ -20,10 +21,10 @@ def vp_time_axis(axis: Axes, dataset: xr.Dataset) -> None:
     """
     beta, ts = float(dataset.attrs.get("beta", 1.0)), dataset["time"].values.astype(float)
 
-    def log_nsr(t: np.ndarray) -> np.ndarray:
+    def log_nsr(t: Any) -> Any:
         return np.log(np.expm1(np.maximum(beta * np.asarray(t, float), 1e-12)))
 
-    def time(value: np.ndarray) -> np.ndarray:
+    def time(value: Any) -> Any:
         return np.logaddexp(0, np.asarray(value, float)) / beta
 
     axis.set_xscale("function", functions=(log_nsr, time))

@@ -179,10 +179,16 @@ def test_patch_figure_has_the_paper_s_panels(patch_data, quantity, tmp_path):
     pictures = [axis for axis in figure.axes if axis.images]
     panels = [axis for axis in figure.axes if axis.lines]
     assert len(pictures) == 10 + 8
-    assert len(panels) == 3
-    assert all("t" in panel.get_xlabel() and panel.get_ylabel() for panel in panels)
+    assert len(panels) == 4
+    assert all("time t" in panel.get_xlabel() and panel.get_ylabel() for panel in panels)
+    assert all(panel.get_xlim() == pytest.approx((6.0, 1e-3), rel=1e-3) for panel in panels)  # one time axis
+    ticks = panels[0].transData.transform([(t, 0) for t in panels[0].get_xticks()])[:, 0]
+    assert np.all(np.diff(ticks) > 0)  # noise to the left
     assert np.asarray(panels[0].lines[0].get_xdata())[0] == pytest.approx(6.0)
-    assert len([line for line in panels[2].lines if str(line.get_label()).startswith("n = ")]) == 5
+    assert len([line for line in panels[3].lines if str(line.get_label()).startswith("n = ")]) == 5
+    said = " ".join(text.get_text() for part in figure.subfigs for text in part.texts)
+    assert "exact at x = 0" in said
+    assert ("fluctuations included" in said) == (quantity == "rayleigh")
 
 
 def test_empirical_figure_shows_the_pattern_s_direction(empirical_data, tmp_path):
