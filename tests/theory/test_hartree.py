@@ -110,7 +110,8 @@ def test_no_transition_is_invented_where_single_patches_resolve_the_patterns(uni
     random = np.random.default_rng(0).choice([-1.0, 1.0], (3, 3))
     pairs = np.stack([np.ones((3, 3)), (-1.0) ** i[0], (-1.0) ** i[1], (-1.0) ** i.sum(0), random])
     prior = np.log([uniform / 2] + [(1 - uniform) / 8] * 4)
-    h = hartree(sj.VP(), sj.log_grid(7.0, 0.5, 60), sj.PatchDictionary([*pairs, *-pairs], [*prior, *prior]), (16, 16))
+    dictionary = sj.PatchDictionary(np.concatenate([pairs, -pairs]), np.concatenate([prior, prior]))
+    h = hartree(sj.VP(), sj.log_grid(7.0, 0.5, 60), dictionary, (16, 16))
     assert np.any(h.growth_rate[:, 0, 0] > 0)
     if trusted:
         assert float(h.critical_time) == pytest.approx(1.385, rel=0.08)
