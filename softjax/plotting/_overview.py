@@ -31,6 +31,7 @@ def overview(
     quantity: Quantity = "magnitude",
     title: str = "",
     crossing: CriticalPoint | None = None,
+    lowest: float = 0.0,
     below: Callable[[SubFigure, xr.Dataset], None] | None = None,
 ) -> Figure:
     """The whole figure of an experiment's dataset.
@@ -40,6 +41,7 @@ def overview(
     * `quantity`: what the response panel shows;
     * `crossing`: where the measured rate of the uniform mode passes zero, if that is to be shown: later than the exact
       time at x = 0, as fluctuations lower the rate;
+    * `lowest`: the time below which the peak is not looked for;
     * `below`: draws a row of panels of the experiment's own.
     """
     with mpl.rc_context(STYLE):
@@ -50,7 +52,7 @@ def overview(
         assert isinstance(rows, np.ndarray)
         _patterns(rows[0], dataset)
         _strip(rows[1], dataset)
-        _curves(rows[2], dataset, peak, growth, quantity, crossing)
+        _curves(rows[2], dataset, peak, growth, quantity, crossing, lowest)
         if below is not None:
             below(rows[3], dataset)
     return figure
@@ -97,11 +99,12 @@ def _curves(
     growth: xr.DataArray,
     quantity: Quantity,
     crossing: CriticalPoint | None,
+    lowest: float,
 ) -> None:
     panels = figure.subplots(1, 4)
     _length_panel(panels[0], dataset)
     _growth_panel(panels[1], growth)
-    _equilibrium_panel(panels[2], dataset, peak)
+    _equilibrium_panel(panels[2], dataset, lowest)
     _response_panel(panels[3], dataset, quantity, 0.5 * dataset.attrs.get("critical_time", float(peak.location)))
     known = ""
     for axis in panels:
@@ -132,9 +135,8 @@ def _growth_panel(axis: Axes, growth: xr.DataArray) -> None:
     axis.set(title="its growth", ylabel=r"$-d\xi/d\log t$  (sites per e-fold)")
 
 
-def _equilibrium_panel(axis: Axes, dataset: xr.Dataset, peak: CriticalPoint) -> None:
+def _equilibrium_panel(axis: Axes, dataset: xr.Dataset, lowest: float) -> None:
     """The equilibrium length where its peak is looked for; elsewhere a few sites carry the whole response."""
-    lowest = dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
     searched = dataset["time"].values >= lowest
     searched = searched if searched.sum() >= 3 else np.ones_like(searched)
     ts, curves = dataset["time"].values[searched], dataset["equilibrium_length"].values[:, searched]

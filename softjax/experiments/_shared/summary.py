@@ -44,10 +44,11 @@ def peak_window(dataset: xr.Dataset) -> tuple[float, float] | None:
     Above `lowest_peak_time` of the dataset, a tenth of t_c where that is not named: below, single trajectories have
     spikes. A grid with fewer than three times above is searched whole.
     """
-    return _above(dataset, _lowest(dataset))
+    return _above(dataset, lowest_searched(dataset))
 
 
-def _lowest(dataset: xr.Dataset) -> float:
+def lowest_searched(dataset: xr.Dataset) -> float:
+    """The time below which no peak of the equilibrium length is looked for."""
     return dataset.attrs.get("lowest_peak_time", 0.1 * dataset.attrs.get("critical_time", 0.0))
 
 
@@ -68,7 +69,7 @@ def median_peak(dataset: xr.Dataset, curves: xr.DataArray, lowest: float = 0.0) 
 
 def equilibrium_peak(dataset: xr.Dataset) -> CriticalPoint:
     """`median_peak` of the equilibrium length (trajectory, time) in sites, within `peak_window`."""
-    return median_peak(dataset, dataset["equilibrium_length"], _lowest(dataset))
+    return median_peak(dataset, dataset["equilibrium_length"], lowest_searched(dataset))
 
 
 def nearest(times: xr.DataArray, time: float) -> int:

@@ -21,7 +21,6 @@ from softjax.experiments.clocks.table import agreement_of_clones
 from softjax.fields import AbstractField
 from softjax.observables import binarize
 
-_STEPS = {True: 64, False: 100}  # on EDM's clock or not
 _LEVELS = (20.0, 0.1)  # noise-to-signal ratios between which trajectories are cloned
 
 
@@ -31,7 +30,7 @@ def cloned(unit: ReverseTrajectory, target: Target, num: int, num_times: int, ke
     Classes are those that the shipped classifier sees in what the network draws without a label; there are none where
     it does not fit the images, or where the network always needs one.
     """
-    ts = target.grid(_STEPS[unit.field.process.has_edm_clock()], 0.0, 0.0)
+    ts = coarse_grid(target)
     at = spread_indices(unit, ts, num_times)
     sites = _agreement(unit, ts, at, key, num, _Sites(unit.channels))
     found, judge = agreement_of_clones(ts[jnp.asarray(at)], *sites), _judge(unit, target)
@@ -45,6 +44,11 @@ def cloned(unit: ReverseTrajectory, target: Target, num: int, num_times: int, ke
         class_agreement=(over, agreement, {"units": "1", "long_name": "clones of one class"}),
         class_agreement_error=(over, _binomial_error(agreement, num), {"units": "1"}),
     )
+
+
+def coarse_grid(target: Target) -> Times:
+    """The times of clones and tangents."""
+    return target.grid(64 if target.field.process.has_edm_clock() else 100, 0.0, 0.0)
 
 
 def spread_indices(unit: ReverseTrajectory, ts: Times, num: int) -> list[int]:

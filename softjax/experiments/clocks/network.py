@@ -1,5 +1,7 @@
 """The clocks of a trained denoiser: its softening and the null's, its clones, its classes, and what grows."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import jax.random as jr
@@ -81,7 +83,7 @@ def rows(dataset: xr.Dataset) -> list[Row]:
         found.append(_entropy_row(dataset))
     if "gap_of" in dataset.dims or dataset.attrs.get("images_missing"):
         found.append(_gap_row(dataset))
-    return [Row(row.name, row.value, clock, row.interval, row.also, row.reason) for row in found]
+    return [replace(row, units=clock) for row in found]
 
 
 _CLASS = "class_agreement"
@@ -104,7 +106,7 @@ def _gap_row(dataset: xr.Dataset) -> Row:
 
 
 def chance_agreement(dataset: xr.Dataset) -> float:
-    """Agreement of different trajectories, of one class where there are classes, site by site; the mean over pairs."""
+    """Agreement of different trajectories, site by site; the mean over pairs, of one class if any class comes twice."""
     channels = int(dataset.attrs["channels"])
     ends = jnp.asarray(dataset["final_state"].values)
     bright = np.asarray(jax.vmap(lambda x: brightness(x, channels))(ends)) > 0

@@ -14,7 +14,7 @@ from softjax.experiments._shared.networks import images_of_network
 from softjax.experiments._shared.score_gap import score_gap_at
 from softjax.experiments._shared.target import Target
 from softjax.experiments._shared.trajectories import ReverseTrajectory, states_of
-from softjax.experiments.clocks.clones import spread_indices
+from softjax.experiments.clocks.clones import coarse_grid, spread_indices
 from softjax.fields import AbstractField, EmpiricalField, LocalField
 from softjax.jacobian import lyapunov
 
@@ -24,7 +24,7 @@ _NUM_GAPS, _WIDTH, _LOCAL_IMAGES, _NUM_PATCHES = 12, 7, 2000, 20_000  # times, a
 
 def leading_growth(unit: ReverseTrajectory, target: Target, key: PRNGKeyArray) -> xr.Dataset:
     """Growth rate of the leading tangent per unit of log SNR, (tangent_of, growth_time), of the first trajectories."""
-    ts = target.grid(64 if unit.field.process.has_edm_clock() else 100, 0.0, 0.0)
+    ts = coarse_grid(target)
     rate = np.diff(_tangent_growth(unit, ts, key)) / np.diff(np.asarray(jax.vmap(unit.field.process.log_snr)(ts)))
     about = {"units": "1", "long_name": "growth rate of the leading tangent per unit of log SNR"}
     known = {"growth_time": np.asarray(ts)[:-1]}

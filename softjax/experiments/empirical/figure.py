@@ -3,7 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from softjax.experiments._shared.summary import equilibrium_peak, growth
+from softjax.experiments._shared.summary import equilibrium_peak, growth, lowest_searched
 from softjax.plotting import Quantity, overview
 
 
@@ -13,4 +13,5 @@ def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> Figure:
     `quantity="rayleigh"` shows the Rayleigh quotient, which changes sign, in place of the response magnitude.
     """
     peak = equilibrium_peak(dataset)
-    return overview(dataset, peak, growth(dataset), quantity, title="Empirical score of two patterns")
+    lowest = lowest_searched(dataset)
+    return overview(dataset, peak, growth(dataset), quantity, "Empirical score of two patterns", lowest=lowest)

@@ -1,6 +1,7 @@
 """What one trajectory of a target is, and whether its snapshots say what grows on the way to its end."""
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -102,15 +103,14 @@ def derive(config: Config, unit: GrowthAlong, dataset: xr.Dataset) -> xr.Dataset
     predicted = jax.vmap(lambda rates: log_growth(unit, rates))(jnp.asarray(dataset["rate"].values)) - free
     realised = 0.5 * np.log(dataset["amplification"].values) - free
     magnitude = jnp.asarray(dataset["magnitude"].values)
-    shells, wavenumbers = config.probe.num_fit_shells, unit.modes.wavenumbers
-    fits = jax.vmap(jax.vmap(lambda m: equilibrium_correlation_length(wavenumbers, m, shells).length))(magnitude)
+    fit = equilibrium_correlation_length(unit.modes.wavenumbers, magnitude, config.probe.num_fit_shells)
     softness = dataset["magnitude"].values / np.abs(dataset["free_rate"].values)[:, None]
     return xr.Dataset(
         {
             "predicted": (over, np.asarray(predicted), {"units": "1", "long_name": "growth by the rates on the path"}),
             "realised": (over, realised, {"units": "1", "long_name": "growth of the shell to the end"}),
             "softness": (over, softness, {"units": "1", "long_name": "response over that of noise"}),
-            "equilibrium_length": (over[:2], np.asarray(fits), {"units": "sites"}),
+            "equilibrium_length": (over[:2], np.asarray(fit.length), {"units": "sites"}),
         }
     )
 
@@ -158,7 +158,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     fastest = median_peak(dataset, tangent_rate(dataset), dataset.attrs["lowest_peak_time"])
     snapshot = -np.log(np.maximum(soft, np.finfo(soft.dtype).tiny))
     return [
-        _with_units(equilibrium_row(dataset), clock),
+        replace(equilibrium_row(dataset), units=clock),
         point_row("fastest growth of the leading tangent", fastest, clock),
         Row("its power in shells 0 to 2 at the start", float(content.mean()), "1"),
         *(Row(f"growth of shell {n} beyond noise", float(np.median(realised[:, n])), "ln") for n in (0, 1, last)),
@@ -171,10 +171,6 @@ def summary(dataset: xr.Dataset) -> list[Row]:
         Row("largest change in the last round of the search", float(dataset["tangent_change"].max()), "ln"),
         *cost_rows(dataset),
     ]
-
-
-def _with_units(row: Row, units: str) -> Row:
-    return Row(row.name, row.value, units, row.interval, row.also, row.reason)
 
 
 def tangent_rate(dataset: xr.Dataset) -> xr.DataArray:

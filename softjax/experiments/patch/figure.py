@@ -3,7 +3,7 @@
 import xarray as xr
 from matplotlib.figure import Figure
 
-from softjax.experiments._shared.summary import equilibrium_peak, growth, instability
+from softjax.experiments._shared.summary import equilibrium_peak, growth, instability, lowest_searched
 from softjax.plotting import Quantity, overview
 
 
@@ -15,4 +15,5 @@ def figure(dataset: xr.Dataset, quantity: Quantity = "magnitude") -> Figure:
     """
     crossing = instability(dataset) if quantity == "rayleigh" else None
     peak = equilibrium_peak(dataset)
-    return overview(dataset, peak, growth(dataset), quantity, title="Patch score model", crossing=crossing)
+    lowest = lowest_searched(dataset)
+    return overview(dataset, peak, growth(dataset), quantity, "Patch score model", crossing, lowest)
