@@ -217,10 +217,15 @@ def test_figures_mark_the_peak_that_the_summary_names(fashion_run):
     data["equilibrium_length"][:] = np.where(ts < LOWEST_PEAK, 9.0, np.exp(-(np.log(ts / 1.0) ** 2)))
     row = fashion.summary(data)[0]
     assert row.value > LOWEST_PEAK
-    for axis in fashion.figure(data).subfigs[2].axes:
-        (line,) = (line for line in axis.lines if str(line.get_label()).startswith("peak"))
+    curves = fashion.figure(data).subfigs[2]
+    assert rf"{row.value:.4g} [" in curves.get_suptitle()
+    for axis in curves.axes:
+        (line,) = (line for line in axis.lines if np.ptp(line.get_xdata()) == 0)
         assert line.get_xdata() == pytest.approx([row.value] * 2)
-        (band,) = (patch for patch in axis.patches if isinstance(patch, Rectangle))
+        bands = [
+            patch for patch in axis.patches if isinstance(patch, Rectangle) and patch.get_label() != "not searched"
+        ]
+        (band,) = bands
         assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx(row.interval)
 
 
