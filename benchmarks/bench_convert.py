@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 from convert.edm2_pickle_writer import write_edm2_pickle
 from convert.tiny_edm2 import random_state
+from timing import Program
 
 from softjax.convert._convert import convert
 from softjax.convert._store import file_digest
@@ -34,4 +35,4 @@ def bench_conversion_against_copy_and_checksum(versus, tmp_path):
 
     ours()
     assert (out / "weights.safetensors").stat().st_size > sum(2 * np.size(value) for value in state.values())
-    versus("conversion", (ours, 0.0), (peer, 0.0), rounds=5, megabytes=round(size / 1e6))
+    versus("conversion", Program(ours), Program(peer), rounds=5, megabytes=round(size / 1e6))

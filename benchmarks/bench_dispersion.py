@@ -61,13 +61,13 @@ def bench_whole_zone_against_central_differences(versus, what):
     exact = exact_growth_rates()
     if what == "local_dispersion":
         ours = compiled(lambda x: sj.local_dispersion(drift, x, 2), state())
-        mine = np.asarray(ours[0]())
+        mine = np.asarray(ours.run())
     else:
         ours = compiled(lambda x: sj.dispersion(drift, x, key=jr.key(2)), state())
-        mine = np.asarray(ours[0]()[0])
+        mine = np.asarray(ours.run()[0])
     # 0.1 is the most accurate of the steps 0.01, 0.1, 0.3, 1 and 3 in single precision; it moves a site by 0.1/64
     peer = compiled(lambda x, v: central_differences(x, v, 0.1), state(), hartley_directions())
-    error, peer_error = (float(np.max(np.abs(np.real(rates) - exact))) for rates in (mine, np.asarray(peer[0]())))
+    error, peer_error = (float(np.max(np.abs(np.real(rates) - exact))) for rates in (mine, np.asarray(peer.run())))
     sizes = {
         "lattice": (SIDE, SIDE),
         "wavevectors": SIDE**2,

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from flax import nnx
-from timing import compiled
+from timing import Program, compiled
 
 from softjax.networks import EDM2, EDM2Config
 
@@ -69,7 +69,7 @@ def bench_forward_against_a_torch_convolution_stack(versus, size):
 
     ours = compiled(lambda network, x: network(SIGMA, x, LABEL), random_network(size), image())
     share = depth * sum(side**2 * 9 * width**2 for side, width in levels) / MULTIPLY_ADDS[size]
-    versus(f"EDM2-{size} against torch", ours, (peer, 0.0), rounds=5, size=size, peer_operations=round(share, 3))
+    versus(f"EDM2-{size} against torch", ours, Program(peer), rounds=5, size=size, peer_operations=round(share, 3))
 
 
 @pytest.mark.parametrize("directions", [4])
@@ -89,8 +89,8 @@ def bench_jvps_against_central_differences(versus, directions):
 
     ours = compiled(jvps, network, x, modes)
     peers = {step: compiled(differences, network, x, modes, jnp.asarray(step)) for step in (1e-2, 1e-1, 1.0)}
-    exact = ours[0]()
-    errors = {s: float(jnp.linalg.norm(peer[0]() - exact) / jnp.linalg.norm(exact)) for s, peer in peers.items()}
+    exact = ours.run()
+    errors = {s: float(jnp.linalg.norm(peer.run() - exact) / jnp.linalg.norm(exact)) for s, peer in peers.items()}
     best = min(errors, key=lambda step: errors[step])
     assert np.isfinite(errors[best])
     versus("EDM2-xs, JVPs", ours, peers[best], rounds=3, directions=directions, step=best, error=f"{errors[best]:.1e}")

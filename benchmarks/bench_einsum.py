@@ -50,7 +50,7 @@ def bench_posterior_against_its_matrix_products(side, versus, benchmark):
     bare = compiled(products, flat, jr.normal(jr.key(2), (side**2, PATCH**2)))
     tangent = compiled(lambda f, t, x: jax.jvp(lambda x: f.denoise(t, x), (x,), (x,))[1], field, t, x)
     large = compiled(square, jr.normal(jr.key(3), (2048, 2048)))
-    score_s, bare_s, jvp_s, square_s = best(5, ours[0], bare[0], tangent[0], large[0])
+    score_s, bare_s, jvp_s, square_s = best(5, ours.run, bare.run, tangent.run, large.run)
     operations = 2 * PATTERNS * PATCH**2 * side**2
     memory = jax.jit(lambda f, x: f.denoise(2.0, x)).lower(field, x).compile().memory_analysis()
     benchmark.extra_info.update(
@@ -58,7 +58,7 @@ def bench_posterior_against_its_matrix_products(side, versus, benchmark):
         gflops_of_the_products_alone=operations / bare_s / 1e9,
         gflops_of_a_square_product=2 * 2048**3 / square_s / 1e9,
         jvp_s=jvp_s,
-        jvp_compile_s=tangent[1],
+        jvp_compile_s=tangent.compile_s,
         temporary_bytes=getattr(memory, "temp_size_in_bytes", None),
     )
     versus("posterior, its products alone", ours, bare, rounds=3, lattice=(side, side), **benchmark.extra_info)
@@ -71,7 +71,7 @@ def bench_routes(pairs, versus):
     x, t = jr.normal(jr.key(1), (8, 64, 64)), jnp.asarray(2.0)
     routes = [sj.PatchField(dictionary, sj.VP(), route=route) for route in ("fused", "einsum")]
     ours, peer = (compiled(lambda f, t, x: jax.vmap(lambda x: f.denoise(t, x))(x), field, t, x) for field in routes)
-    np.testing.assert_allclose(ours[0](), peer[0](), atol=1e-4)
+    np.testing.assert_allclose(ours.run(), peer.run(), atol=1e-4)
     versus("patterns fused, as matrix products", ours, peer, rounds=30, pairs=pairs, batch=8, lattice=(64, 64), patch=5)
 
 
@@ -82,7 +82,7 @@ def bench_whole_zone_against_25_directions(versus):
     ours = compiled(lambda zone, t, xs: jax.vmap(lambda x: zone(t, x))(xs), zone, t, xs)
     peer = compiled(lambda probe, t, xs: jax.vmap(lambda x: probe(t, x))(xs), probe, t, xs)
     for n in (5, 6):  # one cosine and its sine
-        both = peer[0]().direction_rayleigh[:, 2 * n - 1 : 2 * n + 1].mean(axis=1)
+        both = peer.run().direction_rayleigh[:, 2 * n - 1 : 2 * n + 1].mean(axis=1)
         place = tuple(int(i) for i in modes.wavevectors[2 * n])
-        np.testing.assert_allclose(ours[0]().rayleigh[:, *place], both, atol=2e-5)
+        np.testing.assert_allclose(ours.run().rayleigh[:, *place], both, atol=2e-5)
     versus("4096 wavevectors, 25 directions", ours, peer, rounds=300, batch=8, lattice=shape)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from timing import compiled
+from timing import Program, compiled
 
 import softjax as sj
 
@@ -48,8 +48,8 @@ def bench_unet_against_torch(versus, derivative):
     run = compiled(ours, network, x, v)
     start = time.perf_counter()
     wanted = theirs()[0].permute(1, 2, 0).numpy()
-    peer = theirs, time.perf_counter() - start
-    found = np.asarray(run[0]()[1] if derivative else run[0]())
+    peer = Program(theirs, time.perf_counter() - start)
+    found = np.asarray(run.run()[1] if derivative else run.run())
     error = float(np.max(np.abs(found - wanted)) / np.max(np.abs(wanted)))
     assert error < 1e-4
     assert jnp.result_type(float) == jnp.float32

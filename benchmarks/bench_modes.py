@@ -39,7 +39,7 @@ def bench_probe_against_central_differences(versus, batch, directions):
     ours = compiled(lambda probe, t, x: jax.vmap(probe, (None, 0))(t, x), probe, t, x)
     peer = compiled(lambda m, t, x: jax.vmap(lambda x: central_differences(field, m, t, x))(x), modes, t, x)
     # in single precision the differences are good to about 1e-4 here
-    np.testing.assert_allclose(ours[0]().direction_rayleigh, peer[0]().direction_rayleigh, atol=1e-3)
+    np.testing.assert_allclose(ours.run().direction_rayleigh, peer.run().direction_rayleigh, atol=1e-3)
     versus("mode probe", ours, peer, rounds=200, batch=batch, directions=directions, lattice=(SIDE, SIDE))
 
 

@@ -9,7 +9,7 @@ import jax.random as jr
 import numpy as np
 import pytest
 from flax import nnx
-from timing import compiled
+from timing import Program, compiled
 
 import softjax as sj
 from softjax.data import LabelledImages
@@ -44,7 +44,7 @@ def bench_modes_by_jvp_against_central_differences(versus, max_shell):
         compiled(lambda *inputs, method=method: response(*inputs, method=method), *inputs)
         for method in ("jvp", "finite_difference")
     )
-    exact, differences = (np.asarray(run().direction_magnitude) for run in (ours[0], peer[0]))
+    exact, differences = (np.asarray(run().direction_magnitude) for run in (ours.run, peer.run))
     error = np.linalg.norm(differences - exact) / np.linalg.norm(exact)
     assert error < 0.01
     directions = len(modes.directions)
@@ -76,5 +76,10 @@ def bench_training_step_as_fraction_of_matmul_rate(versus, widths):
     a, b = jnp.ones((round(work / (2 * INNER**2)), INNER)), jnp.ones((INNER, INNER))
     peer = compiled(jnp.matmul, a, b)
     versus(
-        f"U-Net {widths}, training step", (run, compilation), peer, rounds=5, batch=batch, images_per_s=round(rate, 1)
+        f"U-Net {widths}, training step",
+        Program(run, compilation),
+        peer,
+        rounds=5,
+        batch=batch,
+        images_per_s=round(rate, 1),
     )

@@ -27,5 +27,5 @@ def bench_score_against_literal_einsum(versus):
     x, t = jr.normal(jr.key(1), (BATCH, SIDE, SIDE)), jnp.asarray(2.0)
     ours = compiled(jax.vmap(field.score, (None, 0)), t, x)
     peer = compiled(jax.vmap(lambda t, x: literal_score(field, t, x), (None, 0)), t, x)
-    np.testing.assert_allclose(ours[0](), peer[0](), atol=2e-5)
+    np.testing.assert_allclose(ours.run(), peer.run(), atol=2e-5)
     versus("patch score", ours, peer, rounds=300, batch=BATCH, lattice=(SIDE, SIDE), patch=PATCH, patterns=10)
