@@ -1,8 +1,8 @@
 """Where the numbers of a run are kept: one file a device, `benchmarks/results/DEVICE.json`.
 
 {"machine": {...}, "records": {"bench_peers.py::bench_whole_run": [{...}, ...]}}: what a benchmark recorded replaces
-what it recorded before, so that one file of benchmarks can be run again alone. `SOFTJAX_BENCHMARK_RESULTS` names another
-folder.
+what it recorded before, so that one file of benchmarks can be run again alone.
+`SOFTJAX_BENCHMARK_RESULTS` names another folder.
 """
 
 import json
