@@ -31,6 +31,10 @@ class AbstractProcess(eqx.Module):
     A subclass fills in the abstract methods and gets every formula of the package. Its methods take one time or an
     array of times, as users have them: they arrive as floating arrays, in the precision of the process if that is
     wider. Times outside the process's range give NaN, which is refused where the time is known.
+
+    >>> process = sj.EDM()
+    >>> print(f"{process.log_snr(2.0):.3f}", process.from_log_snr(0.0))
+    -1.386 1.0
     """
 
     @readable
@@ -47,45 +51,75 @@ class AbstractProcess(eqx.Module):
 
     @abstractmethod
     def alpha(self, t: Time) -> Array:
-        """Signal scale, dimensionless."""
+        """Signal scale, dimensionless.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def sigma(self, t: Time) -> Array:
-        """Noise scale, in units of the data."""
+        """Noise scale, in units of the data.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def beta(self, t: Time) -> Array:
-        """Rate at which the forward process adds noise variance, per unit of t."""
+        """Rate at which the forward process adds noise variance, per unit of t.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def damping(self, t: Time) -> Array:
-        """Rate at which the forward process shrinks the state, per unit of t."""
+        """Rate at which the forward process shrinks the state, per unit of t.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def drift_weight(self, t: Time) -> Array:
-        """Factor of the score in the reverse drift whose modes are probed."""
+        """Factor of the score in the reverse drift whose modes are probed.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def prior_scale(self, t: Time) -> Array:
-        """Standard deviation from which reverse trajectories start at t."""
+        """Standard deviation from which reverse trajectories start at t.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def from_noise_to_signal(self, ratio: Time) -> Array:
-        """The time t at which sigma / alpha equals `ratio`."""
+        """The time t at which sigma / alpha equals `ratio`.
+
+        * `ratio`: sigma / alpha, positive, in units of the data; one number or an array.
+        """
 
     @time_method
     def noise_to_signal(self, t: Time) -> Array:
-        """The ratio sigma / alpha: the noise level of the same state in EDM's units."""
+        """The ratio sigma / alpha: the noise level of the same state in EDM's units.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
         return self.sigma(t) / self.alpha(t)
 
     @time_method
     def log_snr(self, t: Time) -> Array:
-        """Logarithm of the signal-to-noise ratio alpha^2 / sigma^2."""
+        """Logarithm of the signal-to-noise ratio alpha^2 / sigma^2.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
         return -2 * jnp.log(self.noise_to_signal(t))
 
     @time_method
     def from_log_snr(self, log_snr: Time) -> Array:
-        """The time t at which alpha^2 / sigma^2 has this logarithm."""
+        """The time t at which alpha^2 / sigma^2 has this logarithm.
+
+        * `log_snr`: ln(alpha^2 / sigma^2), without unit; one number or an array.
+        """
         return self.from_noise_to_signal(jnp.exp(-0.5 * jnp.asarray(log_snr)))
 
     def has_edm_clock(self) -> bool:

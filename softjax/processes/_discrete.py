@@ -15,7 +15,15 @@ from softjax.processes._vp import VP
 
 
 class TableSchedule(AbstractSchedule):
-    """A rate that is constant between given times: the integral is linear in between, and exact at the times."""
+    """A rate that is constant between given times: the integral is linear in between, and exact at the times.
+
+    * `ts`: (n,), the times at which the integral is given, increasing;
+    * `integrals`: (n,), the integral of the rate up to each of them, without unit, increasing.
+
+    >>> schedule = sj.processes.TableSchedule([0.0, 1.0, 2.0], [0.0, 0.5, 2.0])
+    >>> print(schedule.rate(1.5), schedule.integral(1.5), schedule.inverse(1.25))
+    1.5 1.25 1.5
+    """
 
     ts: Float[Array, " points"]
     integrals: Float[Array, " points"]
@@ -53,6 +61,10 @@ class DiscreteVP(AbstractProcess):
     In between $\log\bar\alpha$ is linear; at the table's points everything is exact. With the clock "index" the least
     noise is that of step 0, so that a grid may end at t = 0. Raises `ValueError` for other tables; a last entry of 0
     ("zero terminal SNR") is to be left out.
+
+    >>> process = sj.DiscreteVP([0.99, 0.5, 0.01])
+    >>> print(np.asarray(process.alpha([0, 1, 2])).round(3))
+    [0.995 0.707 0.1  ]
     """
 
     vp: VP

@@ -14,6 +14,10 @@ class EDM(AbstractProcess):
     * `sigma_data`: standard deviation of the data, for the preconditioning of networks; the dynamics do not use it.
 
     The argument `t` of every method is the noise level sigma, in units of the data.
+
+    >>> process = sj.EDM()
+    >>> print(process.alpha(3.0), process.sigma(3.0), process.beta(3.0))
+    1.0 3.0 6.0
     """
 
     sigma_data: float = eqx.field(static=True)

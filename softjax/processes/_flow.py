@@ -11,6 +11,10 @@ class RectifiedFlow(AbstractProcess):
 
     Its linear SDE has the damping $1/(1 - t)$ and the noise rate $2t/(1 - t)$, which diverge at t = 1: trajectories
     start strictly below. The probed drift is that of the reverse SDE, as for `VP`.
+
+    >>> process = sj.RectifiedFlow()
+    >>> print(process.alpha(0.25), process.sigma(0.25), process.from_noise_to_signal(1.0))
+    0.75 0.25 0.5
     """
 
     def alpha(self, t: Time) -> Array:

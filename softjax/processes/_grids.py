@@ -16,6 +16,9 @@ def log_grid(t_max: float, t_min: float, num_steps: int) -> Float[Array, " times
 
     Returns `num_steps + 1` decreasing times whose ends are exactly `t_max` and `t_min`. Raises `ValueError` unless 0 <
     t_min < t_max and num_steps >= 1.
+
+    >>> print(np.asarray(sj.log_grid(8.0, 0.5, 4)).round(3))
+    [8.  4.  2.  1.  0.5]
     """
     require(0 < t_min < t_max, f"log_grid needs 0 < t_min < t_max, got t_min = {t_min} and t_max = {t_max}.")
     require(num_steps >= 1, f"num_steps must be at least 1, got {num_steps}.")
@@ -34,6 +37,9 @@ def karras_grid(
 
     Returns `num_steps + 1` decreasing levels, the last of them 0. Raises `ValueError` unless 0 < sigma_min <
     sigma_max, num_steps >= 2 and rho > 0.
+
+    >>> print(np.asarray(sj.karras_grid(8.0, 0.125, 4, rho=3.0)).round(3))
+    [8.    3.375 1.    0.125 0.   ]
     """
     require(
         0 < sigma_min < sigma_max,

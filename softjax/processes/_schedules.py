@@ -16,7 +16,12 @@ from softjax._types import Array, ArrayLike, Time
 
 
 class AbstractSchedule(eqx.Module):
-    """A positive noise rate, integrable from t = 0. Its methods take times as users have them, one or an array."""
+    """A positive noise rate, integrable from t = 0. Its methods take times as users have them, one or an array.
+
+    >>> schedule = sj.processes.LinearSchedule(0.1, 20.0)
+    >>> print(f"{sj.VP(schedule).beta(0.5):.2f}")
+    10.05
+    """
 
     @readable
     def __repr__(self) -> list[str]:
@@ -28,21 +33,34 @@ class AbstractSchedule(eqx.Module):
 
     @abstractmethod
     def rate(self, t: Time) -> Array:
-        """Noise rate at t."""
+        """Noise rate at t.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def integral(self, t: Time) -> Array:
-        """Integral of the rate from 0 to t; must keep its relative precision as t goes to 0."""
+        """Integral of the rate from 0 to t; must keep its relative precision as t goes to 0.
+
+        * `t`: one time or an array of times, in units of the process's time.
+        """
 
     @abstractmethod
     def inverse(self, integral: Time) -> Array:
-        """The time at which the integral has this value."""
+        """The time at which the integral has this value.
+
+        * `integral`: of the rate, without unit, not negative; one number or an array.
+        """
 
 
 class ConstantSchedule(AbstractSchedule):
     r"""The constant rate of the paper.
 
     * `value`: $\beta$, per unit of t, positive.
+
+    >>> schedule = sj.processes.ConstantSchedule(2.0)
+    >>> print(schedule.rate(1.0), schedule.integral(1.5), schedule.inverse(3.0))
+    2.0 3.0 1.5
     """
 
     value: Array
@@ -70,6 +88,10 @@ class LinearSchedule(AbstractSchedule):
 
     * `beta_min`, `beta_max`: rates at the two ends, per unit of t;
     * `t_max`: the last time.
+
+    >>> schedule = sj.processes.LinearSchedule(1.0, 3.0, t_max=2.0)
+    >>> print(f"{schedule.rate(2.0):.3f} {schedule.integral(2.0):.3f}")
+    3.000 4.000
     """
 
     beta_min: Array
@@ -106,6 +128,10 @@ class CosineSchedule(AbstractSchedule):
     * `offset`: without unit, keeps the rate at t = 0 from vanishing.
 
     The angle is theta_t = (t + offset) / (1 + offset) * pi / 2; all signal is lost at t = 1.
+
+    >>> process = sj.VP(sj.processes.CosineSchedule())
+    >>> print(np.asarray(process.alpha([0.25, 0.5, 0.75])).round(3))
+    [0.92  0.703 0.38 ]
     """
 
     offset: float = eqx.field(static=True)
@@ -153,6 +179,10 @@ class CallableSchedule(AbstractSchedule):
     that is not reached by `t_max`. A rate may be an `equinox.Module`: gradients with respect to its arrays flow.
 
     Raises `ValueError` for a rate that is not positive and finite on (0, `t_max`], or not one number per time.
+
+    >>> schedule = sj.processes.CallableSchedule(lambda t: 1 + t, 2.0)
+    >>> print(f"{schedule.integral(2.0):.3f} {schedule.inverse(1.5):.3f}")
+    4.000 1.000
     """
 
     function: Callable

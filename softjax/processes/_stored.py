@@ -20,7 +20,13 @@ _MAKERS: dict[str, tuple[Callable[..., AbstractProcess], tuple[str, ...]]] = {
 
 
 def describe(process: AbstractProcess) -> dict[str, Any]:
-    """Name and numbers of a process; `ValueError` for one that has no such form."""
+    """Name and numbers of a process; `ValueError` for one that has no such form.
+
+    * `process`: `EDM`, `VP` with a constant rate, or `RectifiedFlow`.
+
+    >>> sj.processes.describe(sj.EDM(1.0))
+    {'name': 'EDM', 'sigma_data': 1.0}
+    """
     if isinstance(process, EDM):
         return {"name": "EDM", "sigma_data": process.sigma_data}
     if isinstance(process, RectifiedFlow):
@@ -31,7 +37,14 @@ def describe(process: AbstractProcess) -> dict[str, Any]:
 
 
 def from_description(description: Any) -> AbstractProcess:
-    """The process of a description; `ValueError` for a name or numbers that are none of a process's."""
+    """The process of a description; `ValueError` for a name or numbers that are none of a process's.
+
+    * `description`: what `describe` returns, a dictionary of JSON's types.
+
+    >>> stored = sj.processes.describe(sj.VP(2.0))
+    >>> sj.processes.from_description(stored)
+    VP(beta=2)
+    """
     name = description.get("name") if isinstance(description, Mapping) else None
     require(isinstance(name, str) and name in _MAKERS, f"a process has a name, one of {', '.join(_MAKERS)}.")
     make, parameters = _MAKERS[str(name)]

@@ -25,6 +25,12 @@ class VP(AbstractProcess):
     `VP(beta=1.0)` is the constant rate of the paper; `VP.linear` and `VP.cosine` are the usual schedules, and
     any `AbstractSchedule` may be given as `beta`. A function of the time is taken for the rate of a
     `CallableSchedule` on 0 < t <= 20.
+
+    >>> process = sj.VP()
+    >>> print(f"{process.alpha(1.0):.3f} {process.sigma(1.0):.3f}")
+    0.607 0.795
+    >>> print(f"{sj.VP(lambda t: 2 * t).log_snr(1.0):.3f}")
+    -0.541
     """
 
     schedule: AbstractSchedule
