@@ -23,6 +23,9 @@ def correlation_function(x: Configuration, connected: bool = False, channels: in
     * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
 
     Raises `ValueError` for a shape that may be a lattice or have channels.
+
+    >>> print(np.asarray(sj.correlation_function([1.0, 1.0, -1.0, -1.0])).round(3))
+    [ 1.  0. -1.  0.]
     """
     lattice_of("x", x.shape, channels)
     if channels:
@@ -66,6 +69,12 @@ def correlation_length(
     kept, and grow with the lattice: `noise_floor`. A constant field has connected length 0.
 
     Raises `ValueError` for a shape that may be a lattice or have channels, as (16, 16, 3).
+
+    >>> spins = jnp.sign(jnp.arange(64.0) - 31.5).reshape(8, 8)
+    >>> print(f"{sj.correlation_length(spins):.3f}")
+    0.732
+    >>> print(f"{sj.correlation_length(spins, 'second_moment'):.3f}")
+    1.117
     """
     connected = estimator != "first_moment" if connected is None else connected
     profile = radial_average(correlation_function(x, connected, channels), channels=0)
@@ -98,6 +107,11 @@ def noise_floor(
     every C: with spins of coin tosses it is 0.22, 0.28, 0.42, 0.59 and 0.83 (errors below 0.007).
 
     Raises `ValueError` for fewer than two shuffles, and as `correlation_length` does.
+
+    >>> spins = jnp.sign(jnp.arange(64.0) - 31.5).reshape(8, 8)
+    >>> floor, standard_error = sj.noise_floor(spins, key=jr.key(0), num=8)
+    >>> bool(floor + 4 * standard_error < sj.correlation_length(spins))
+    True
     """
     require(num >= 2, f"a standard error needs at least two shuffles, got num = {num}.")
     lattice = lattice_of("x", x.shape, channels)
@@ -125,6 +139,11 @@ def second_moment_length(
     * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
 
     Raises `ValueError` for fewer than two samples, and for a shape that may be a lattice or have channels.
+
+    >>> spectrum = sj.spectral.free_field_spectrum((16, 16), mass=0.25, stiffness=1.0)
+    >>> length, standard_error = sj.second_moment_length(jnp.stack([spectrum, spectrum]))
+    >>> print(f"{length:.3f}")
+    2.000
     """
     require(
         structure_factors.ndim >= 2,

@@ -30,6 +30,10 @@ def plane_correlation(
     * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
 
     Raises `ValueError` for an axis that is not there, unequal sides, a shape that may be a lattice or have channels.
+
+    >>> stripes = jnp.ones((4, 4)) * jnp.asarray([1.0, -1.0, 1.0, -1.0])
+    >>> print(sj.plane_correlation(stripes, axis=1), sj.plane_correlation(stripes, axis=0))
+    [ 4. -4.  4. -4.] [0. 0. 0. 0.]
     """
     ndim = len(lattice_of("x", x.shape, channels))
     if channels:
@@ -55,6 +59,12 @@ class PlaneLength(eqx.Module):
     * `length`, `standard_error`: $\xi$ in sites and its jackknife error over samples; NaN without masses in the window;
     * `effective_mass`, `mass_error`: (side // 2,), in 1/sites, from $G(r)/G(r + 1)$ at r = 0, 1, ...; NaN where G does
       not fall. Within the window they should be level: a fall at its start is of other exponentials.
+
+    >>> r = np.minimum(np.arange(16), 16 - np.arange(16))
+    >>> correlations = np.cosh((8 - r) / 4.0) * np.asarray([[1.0], [1.1]])
+    >>> found = sj.plane_correlation_length(correlations, window=(1, 5))
+    >>> print(f"{found.length:.3f} {found.effective_mass[1]:.3f}")
+    4.000 0.250
     """
 
     length: Float[Array, ""]
@@ -78,6 +88,11 @@ def plane_correlation_length(correlations: Float[Array, "samples side"], window:
     The masses between r1 and r2 solve $G(r)/G(r+1) = \cosh((L/2-r)m)/\cosh((L/2-r-1)m)$; the plateau is their mean with
     the weights of their jackknife errors, the length its inverse. Raises `ValueError` for fewer than two samples and a
     window that does not fit.
+
+    >>> r = np.minimum(np.arange(16), 16 - np.arange(16))
+    >>> correlations = np.cosh((8 - r) / 3.0) * np.asarray([[1.0], [1.1]])
+    >>> print(f"{sj.plane_correlation_length(correlations, window=(1, 5)).length:.3f}")
+    3.000
     """
     samples, side = correlations.shape
     first, last = window

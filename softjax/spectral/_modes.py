@@ -24,6 +24,12 @@ class FourierModes(eqx.Module):
     * `shells`: (modes,), the shell number of each direction;
     * `wavevectors`: (modes, ndim), integer wavevector n of each direction, k = 2 pi n / L;
     * `wavenumbers`: (shells,), root-mean-square |k| of each shell, in radians per site.
+
+    >>> modes = sj.fourier_modes((8, 8), 1)
+    >>> print(modes.directions.shape, modes.shells)
+    (5, 8, 8) [0 1 1 1 1]
+    >>> print(modes.shell_mean([1.0, 2.0, 2.0, 4.0, 4.0]))
+    [1. 3.]
     """
 
     directions: Float[Array, "modes ..."]
@@ -71,6 +77,10 @@ def fourier_modes(
     On a lattice with unequal sides, lengths are measured in units of 2 pi / max(shape). Axes of one site have no modes
     of their own. Raises `ValueError` when `max_shell` is beyond the Nyquist mode of a side, and for a shape that may be
     a lattice or have channels.
+
+    >>> modes = sj.fourier_modes((8, 8), 2)
+    >>> print(modes.directions.shape, np.asarray(modes.wavenumbers).round(3))
+    (9, 8, 8) [0.    0.785 1.571]
     """
     shape = lattice_of("shape", shape, channels)
     nyquist = min(extended(shape)) // 2
@@ -100,8 +110,19 @@ def in_channels(
 ) -> FourierModes:
     """The modes of a lattice as directions of configurations x of this shape, which have channels or none.
 
-    "equal" in all channels and of unit norm; a number, in that channel; "block", each mode in every channel, one
-    after the other. Raises `ValueError` for another shape and for channels that are not said.
+    * `modes`: directions of the lattice;
+    * `shape`: of a configuration, (*lattice), or (*lattice, channels) with the channels said;
+    * `channels`: how many channels the last axis holds, 0 or None for none;
+    * `channel`: "equal", in all channels and of unit norm; a number, in that channel; "block", each mode in every
+      channel, one after the other.
+
+    Raises `ValueError` for another shape and for channels that are not said.
+
+    >>> modes = sj.fourier_modes((8, 8), 1)
+    >>> sj.spectral.in_channels(modes, (8, 8, 3), 3).directions.shape
+    (5, 8, 8, 3)
+    >>> sj.spectral.in_channels(modes, (8, 8, 3), 3, "block").directions.shape
+    (15, 8, 8, 3)
     """
     lattice = modes.directions.shape[1:]
     require_channel(channel, channels)

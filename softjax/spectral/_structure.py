@@ -20,6 +20,9 @@ def structure_factor(x: Configuration, channels: int | None = None) -> Float[Arr
     * `channels`: how many channels the last axis holds, 0 for none; to be said where the shape does not.
 
     Raises `ValueError` for a shape that may be a lattice or have channels.
+
+    >>> print(sj.structure_factor([1.0, -1.0, 1.0, -1.0]))
+    [0. 0. 4. 0.]
     """
     lattice = lattice_of("x", x.shape, channels)
     power = jnp.abs(jnp.fft.fftn(x, axes=range(len(lattice)))) ** 2 / int(np.prod(lattice))
@@ -37,6 +40,10 @@ def spectral_content(
 
     The shells are those of `fourier_modes(kind="isotropic")`. The powers add up to $\|v\|^2$, 1 for an eigenvector.
     Many modes are `jax.vmap`. Raises `ValueError` for a shape that may be a lattice or have channels.
+
+    >>> modes = sj.fourier_modes((8, 8), 2)
+    >>> print(np.asarray(sj.spectral_content(modes.directions[-1])).round(3))
+    [0. 0. 1. 0. 0. 0. 0.]
     """
     lattice = lattice_of("v", v.shape, channels)
     shells = np.rint(wavevector_lengths(lattice)).astype(int).ravel()
@@ -54,6 +61,10 @@ def free_field_spectrum(shape: Sequence[int], mass: float, stiffness: float) -> 
     * `stiffness`: $\kappa$, in sites squared times the unit of r.
 
     The correlation length is $\sqrt{\kappa/r}$ sites. Shape (*shape), FFT order.
+
+    >>> spectrum = sj.spectral.free_field_spectrum((4, 4), mass=0.5, stiffness=1.0)
+    >>> print(np.asarray(spectrum[0]).round(3))
+    [2.    0.4   0.222 0.4  ]
     """
     require(mass > 0, f"mass must be positive, got {mass}.")
     require(stiffness >= 0, f"stiffness must not be negative, got {stiffness}.")
@@ -69,6 +80,10 @@ def gaussian_random_field(spectrum: Float[Array, "..."], *, key: PRNGKeyArray) -
     * `key`: fixes the configuration.
 
     Raises `ValueError` for a spectrum that is negative or not finite.
+
+    >>> spectrum = sj.spectral.free_field_spectrum((8, 8), mass=0.1, stiffness=1.0)
+    >>> sj.spectral.gaussian_random_field(spectrum, key=jr.key(0)).shape
+    (8, 8)
     """
     require_lattice("spectrum", spectrum.shape)
     require_not_negative("spectrum", spectrum)
