@@ -26,6 +26,13 @@ class AbstractField(eqx.Module):
 
     A field may have an attribute `channels`, the number of channels on the last axis of its configurations, or 0 where
     they have none: probes then need not be told (`channels_of`).
+
+    >>> class White(sj.AbstractField):
+    ...     process: sj.AbstractProcess
+    ...     def denoise(self, t, x):
+    ...         return x * self.process.alpha(t)  # white data of unit variance
+    >>> print(f"{White(sj.VP()).score(1.0, jnp.ones((2, 2)))[0, 0]:.3f}")
+    -1.000
     """
 
     process: eqx.AbstractVar[AbstractProcess]
@@ -46,18 +53,33 @@ class AbstractField(eqx.Module):
 
     @abstractmethod
     def denoise(self, t: Time, x: Configuration) -> Configuration:
-        """Posterior mean of the data given the noisy configuration `x` at time `t`, shape of `x`."""
+        """Posterior mean of the data given the noisy configuration `x` at time `t`, shape of `x`.
+
+        * `t`: the time, in units of the process's time;
+        * `x`: (*lattice), or (*lattice, channels), the noisy configuration, in units of the data.
+        """
 
     @state_method
     def score(self, t: Time, x: Configuration) -> Configuration:
-        """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`."""
+        """Gradient of the log density at time `t`, (alpha D - x) / sigma^2, shape of `x`.
+
+        * `t`: the time, in units of the process's time;
+        * `x`: (*lattice), or (*lattice, channels), the noisy configuration, in units of the data.
+        """
         return (self.process.alpha(t) * self.denoise(t, x) - x) / self.process.sigma(t) ** 2
 
 
 def channels_of(field: AbstractField, channels: int | None = None) -> int | None:
     """How many channels a field's configurations have, 0 for none: as it says, or as is said; None if neither does.
 
+    * `field`: any field;
+    * `channels`: how many channels the caller says there are, 0 for none; None leaves it to the field.
+
     Raises `ValueError` where the two differ.
+
+    >>> field = sj.EmpiricalField(jnp.ones((2, 4, 4, 3)), sj.VP(), channels=3)
+    >>> sj.fields.channels_of(field)
+    3
     """
     own = getattr(field, "channels", None)
     if own is None or channels is None:
@@ -71,21 +93,38 @@ class AbstractEvidenceField(AbstractField):
 
     The split is what makes mode probes cheap: the evidence of a fixed direction is computed once for all times
     and states (`ModeProbe`).
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> x = jnp.ones((4, 4))
+    >>> bool(jnp.allclose(field.denoise(1.0, x), field.posterior_mean(1.0, field.evidence(x))))
+    True
     """
 
     @abstractmethod
     def evidence(self, x: Configuration) -> Any:
-        """Linear features of `x`, a pytree of arrays."""
+        """Linear features of `x`, a pytree of arrays.
+
+        * `x`: a configuration, in units of the data.
+        """
 
     @abstractmethod
     def posterior_mean(self, t: Time, evidence: Any) -> Configuration:
-        """Denoiser as a function of the evidence: `denoise(t, x) == posterior_mean(t, evidence(x))`."""
+        """Denoiser as a function of the evidence: `denoise(t, x) == posterior_mean(t, evidence(x))`.
+
+        * `t`: the time, in units of the process's time;
+        * `evidence`: what `evidence` returns for a configuration.
+        """
 
 
 class AbstractPatternField(AbstractEvidenceField):
     """A field of a periodic lattice whose denoiser at a site is a function of the evidence of that site.
 
     The evidence is (B, *lattice), of each site the overlaps of the patch around it with B patterns.
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> evidence = field.evidence(jnp.zeros((4, 4)))
+    >>> print(evidence.shape, f"{field.slopes(1.0, evidence)[0, 0, 0]:.3f}")
+    (1, 4, 4) 0.960
     """
 
     @property
@@ -95,7 +134,11 @@ class AbstractPatternField(AbstractEvidenceField):
 
     @abstractmethod
     def slopes(self, t: Time, evidence: Float[Array, "B ..."]) -> Float[Array, "B ..."]:
-        """Derivatives of each site's posterior mean in the evidence (B, *lattice) of that site, (B, *lattice)."""
+        """Derivatives of each site's posterior mean in the evidence (B, *lattice) of that site, (B, *lattice).
+
+        * `t`: the time, in units of the process's time;
+        * `evidence`: (B, *lattice), what `evidence` returns for a configuration.
+        """
 
 
 def slopes_of(mean: Callable[[Array], Array], evidence: Float[Array, "B ..."]) -> Float[Array, "B ..."]:

@@ -40,6 +40,11 @@ class CovarianceField(AbstractGaussianField):
     score is not linear and it may break symmetries: it is not the null.
 
     Raises `ValueError` for shapes that do not fit, vectors that are not orthonormal and negative variances.
+
+    >>> samples = jnp.asarray([[2.0, 2.0], [-2.0, -2.0], [1.0, -1.0], [-1.0, 1.0]])
+    >>> field = sj.CovarianceField.from_samples(samples, sj.VP(), mean=0.0, shrinkage=0.0)
+    >>> print(np.asarray(field.variances).round(3), np.asarray(field.denoise(1.0, [1.0, 1.0])).round(3))
+    [4. 1.] [1.153 1.153]
     """
 
     vectors: Float[Array, "..."]

@@ -21,6 +21,12 @@ class PatchDictionary(eqx.Module):
 
     `log_prior=None` means equal priors. Raises `ValueError` for an even patch side, non-finite patterns, priors that
     do not sum to one, and mirrors that are none.
+
+    >>> dictionary = sj.PatchDictionary(jnp.stack([jnp.ones((3, 3)), jnp.zeros((3, 3))]))
+    >>> print(np.exp(dictionary.log_prior).round(3), dictionary.squared_norms)
+    [0.5 0.5] [9. 0.]
+    >>> sj.PatchDictionary.ising(3, 4, p_global=0.5, key=jr.key(0)).patterns.shape
+    (10, 3, 3)
     """
 
     patterns: Float[Array, "M ..."]

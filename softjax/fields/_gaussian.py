@@ -16,6 +16,13 @@ class AbstractGaussianField(AbstractField):
     """A field of Gaussian data: the Jacobian of its drift is the same at every state, symmetric, and known.
 
     `softjax.theory.gaussian_responses` needs no more of it than its principal components.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> isinstance(field, sj.fields.AbstractGaussianField)
+    True
+    >>> shares, variances = field.principal_shares(sj.fourier_modes((4, 4), 1).directions)
+    >>> print(shares.shape, float(variances[0]))
+    (5, 16) 1.0
     """
 
     @abstractmethod
@@ -44,6 +51,11 @@ class GaussianField(AbstractGaussianField):
 
     Raises `ValueError` for another spectrum. `from_samples` measures it; data that are not stationary, or have
     channels, are `CovarianceField`.
+
+    >>> spectrum = sj.spectral.free_field_spectrum((4, 4), mass=0.5, stiffness=1.0)
+    >>> field = sj.GaussianField(spectrum, sj.VP())
+    >>> print(f"{field.denoise(1.0, jnp.ones((4, 4)))[0, 0]:.3f}")
+    0.887
     """
 
     spectrum: Float[Array, "..."]

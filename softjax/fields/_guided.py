@@ -28,6 +28,10 @@ class Pulse(eqx.Module):
 
     Its dose is the integral of $w - 1$ over $\ln\sigma$, (strength - 1) width for both kinds of edges. Raises
     `ValueError` for a center or width that is not positive.
+
+    >>> weight = sj.Pulse(center=1.0, width=2.0, strength=3.0)
+    >>> print(weight([0.1, 1.0, 10.0]))
+    [1. 3. 1.]
     """
 
     center: Array
@@ -51,12 +55,18 @@ class Pulse(eqx.Module):
 
     @public
     def __call__(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
-        """The weight at these noise levels."""
+        """The weight at these noise levels.
+
+        * `sigma`: one noise level or an array of them, in units of the data.
+        """
         return 1 + (self.strength.astype(sigma.dtype) - 1) * self.shape(sigma)
 
     @public
     def shape(self, sigma: Float[Array, "*levels"]) -> Float[Array, "*levels"]:
-        """The pulse with height 1 above 0."""
+        """The pulse with height 1 above 0.
+
+        * `sigma`: one noise level or an array of them, in units of the data.
+        """
         center, width = self.center.astype(sigma.dtype), self.width.astype(sigma.dtype)
         distance = jnp.abs(jnp.log(sigma / center)) / width
         if self.edges == "sharp":
@@ -92,6 +102,10 @@ def pulse(center: ArrayLike, width: ArrayLike, strength: ArrayLike, edges: Edges
     With "sharp" edges it is `strength` where $|\ln\sigma - \ln\mathrm{center}| \le \mathrm{width}/2$ and 1 elsewhere;
     with "smooth" ones a raised cosine of the same dose, twice as wide at its foot. Raises `ValueError` for a center or
     width that is not positive.
+
+    >>> weight = sj.pulse(center=1.0, width=2.0, strength=3.0, edges="smooth")
+    >>> print(np.asarray(weight([0.1, 1.0, 2.0])).round(3))
+    [1.    3.    2.464]
     """
     return Pulse(center, width, strength, edges)
 
@@ -101,6 +115,9 @@ def log_intervals(ts: Times) -> Float[Array, " times"]:
     """Share of ln sigma that every level of a decreasing grid stands for, 0 where a level is 0.
 
     * `ts`: (levels,), decreasing, in units of the data.
+
+    >>> print(np.asarray(sj.fields.log_intervals([4.0, 2.0, 1.0, 0.0])).round(3))
+    [0.347 0.693 0.347 0.   ]
     """
     logs = jnp.log(jnp.where(ts > 0, ts, 1))
     steps = jnp.where(ts[1:] > 0, logs[:-1] - logs[1:], 0)
@@ -117,6 +134,11 @@ class GuidedField(AbstractField):
 
     A weight of 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a `jax.vmap` runs over
     weights). Raises `ValueError` for fields of different processes or numbers of channels.
+
+    >>> up, white = sj.EmpiricalField(jnp.ones((1, 4, 4)), sj.VP()), sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> field = sj.GuidedField(up, white, weight=2.0)
+    >>> print(f"{field.denoise(1.0, jnp.zeros((4, 4)))[0, 0]:.3f}")
+    2.000
     """
 
     field: AbstractField

@@ -27,8 +27,9 @@ class LocalField(AbstractPatternField):
     Denoised sites are $D_i = \sum_m p_m(i)\,y_m(0)$, $p_m(i) \propto \exp(-\|x_{N(i)} - \alpha y_m\|^2/2\sigma^2)$,
     with m over the windows around every site of every image. The evidence is what each site sees.
 
-    * `images`: (K, *lattice); configurations have the shape of one image.
-    * `patch_size`: side of the window, odd.
+    * `images`: (K, *lattice), in units of the data; configurations have the shape of one image.
+    * `patch_size`: side of the window, in sites, odd.
+    * `process`: of the noise.
     * `boundary`: "periodic", or "zeros", which is what convolutions with zero padding see: a window that reaches over
       the border tells where it is, and is compared with windows that reach over it equally.
     * `num_patches`, `key`: compare with that many patches drawn without replacement instead of all (for "zeros" the
@@ -39,6 +40,11 @@ class LocalField(AbstractPatternField):
       taken: give their `luminance`.
 
     Raises `ValueError` for shapes that do not fit and for images that are not finite.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> field = sj.LocalField(images, 3, sj.VP())
+    >>> print(f"{field.denoise(1.0, jnp.full((4, 4), 0.2))[0, 0]:.3f}")
+    0.939
     """
 
     process: AbstractProcess

@@ -27,6 +27,11 @@ class MixtureField(AbstractField):
     and the denoiser is $D = (\alpha c^2 x + \sigma^2\sum_i p_i\mu_i)/v$. For c = 0 it is `EmpiricalField`.
 
     Raises `ValueError` for shapes that do not fit, a negative width, priors that do not sum to one.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> field = sj.MixtureField(images, sj.VP(), width=0.5)
+    >>> print(np.asarray(field.posterior(1.0, jnp.full((4, 4), 0.05))).round(3))
+    [0.793 0.207]
     """
 
     means: Float[Array, "K ..."]
@@ -74,7 +79,11 @@ class MixtureField(AbstractField):
 
     @public
     def posterior(self, t: Time, x: Configuration) -> Float[Array, " K"]:
-        """Probability of each cloud given `x` (*shape) at time `t`, (K,)."""
+        """Probability of each cloud given `x` (*shape) at time `t`, (K,).
+
+        * `t`: the time, in units of the process's time;
+        * `x`: (*shape), the noisy configuration, in units of the data.
+        """
         require_shape("x", x.shape, self.means.shape[1:])
         alpha = self.process.alpha(t)
         variance = alpha**2 * self.width**2 + self.process.sigma(t) ** 2

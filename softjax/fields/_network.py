@@ -41,6 +41,11 @@ class NetworkField(AbstractField):
     Raises `ValueError` for an unknown `prediction`, a torch or an unbound Linen module, a network that is in training
     mode (dropout and batch statistics), and one that does not return one array of the shape of `x`. What the network
     itself raises carries a note of how it was called.
+
+    >>> field = sj.NetworkField(lambda t, x: x / 2, sj.EDM(), prediction="denoiser")
+    >>> print(field.score(1.0, jnp.ones((2, 2))))
+    [[-0.5 -0.5]
+     [-0.5 -0.5]]
     """
 
     network: Callable[..., Any]
@@ -76,6 +81,8 @@ class NetworkField(AbstractField):
     @public
     def with_label(self, label: Int[Array, ""] | int | None) -> "NetworkField":
         """The same network with another class label, or with None without one: a batch of classes is `jax.vmap`.
+
+        * `label`: the class, from 0 on, or None.
 
         Raises `ValueError` for a label that is not a whole number.
         """

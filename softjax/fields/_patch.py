@@ -46,6 +46,10 @@ class PatchField(AbstractPatternField):
       loop over the sites. The evidence is $E_m(i) = y_m\cdot x_{N(i)}$, of one pattern per mirror pair. "einsum":
       matrix products over some patterns at a time with a running log-sum-exp, in bounded memory for any number of
       them. The evidence is the patch around each site. "auto": fused up to 40 patterns (mirror pairs count once).
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> print(f"{field.denoise(1.0, jnp.full((8, 8), 0.2))[0, 0]:.3f}")
+    0.939
     """
 
     dictionary: PatchDictionary

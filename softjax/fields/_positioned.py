@@ -30,7 +30,7 @@ _Sums = tuple[Array, Array, Array]  # peak of the logits, weights, weighted imag
 class PositionedLocalField(AbstractField):
     """Score in which each site sees some sites of the images, at their own places.
 
-    * `images`: (K, *lattice); configurations have the shape of one image;
+    * `images`: (K, *lattice), in units of the data; configurations have the shape of one image;
     * `process`: the noise;
     * `sees`: the side of a square window, odd, cut off at the border; one of twice the side of the image, less one,
       sees all, as `EmpiricalField` does. Or the data's covariance, a `CovarianceField` without classes, whose Wiener
@@ -40,6 +40,14 @@ class PositionedLocalField(AbstractField):
     * `chunk`: images compared with at a time. A state holds sites x chunk numbers, and sites x sites for what is seen.
 
     Raises `ValueError` for shapes that do not fit, an even window and a threshold that is not between 0 and 1.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> field = sj.PositionedLocalField(images, sj.VP(), sees=3)
+    >>> print(field.neighbourhoods(1.0)[0].reshape(4, 4))
+    [[1. 1. 0. 0.]
+     [1. 1. 0. 0.]
+     [0. 0. 0. 0.]
+     [0. 0. 0. 0.]]
     """
 
     process: AbstractProcess
@@ -87,7 +95,10 @@ class PositionedLocalField(AbstractField):
 
     @public
     def neighbourhoods(self, t: Time) -> Float[Array, "sites sites"]:
-        """Which sites (columns) each site (rows) sees at time `t`: 1 or 0."""
+        """Which sites (columns) each site (rows) sees at time `t`: 1 or 0.
+
+        * `t`: the time, in units of the process's time.
+        """
         if not isinstance(self.sees, CovarianceField):
             return self.sees
         vectors = self.sees.vectors.reshape(self.sees.variances.size, -1)

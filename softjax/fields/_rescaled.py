@@ -18,6 +18,11 @@ class RescaledField(AbstractField):
     Both see the same image in the same relative noise: t has the noise-to-signal ratio of t',
     $\sigma(t)/\alpha(t) = \sigma'(t')/\alpha'(t')$, and $x = x'\alpha(t)/\alpha'(t')$. Under `EDM`, for instance, a
     network that was trained under `VP` can be sampled with `heun` and `Churn`.
+
+    >>> white = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> field = sj.RescaledField(white, sj.EDM())
+    >>> print(f"{field.denoise(1.0, jnp.ones((4, 4)))[0, 0]:.3f}")
+    0.500
     """
 
     field: AbstractField
