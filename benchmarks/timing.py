@@ -14,11 +14,12 @@ import jax
 
 
 class Program(NamedTuple):
-    """A call that blocks until its result is ready, and what compiling it took."""
+    """A call that blocks until its result is ready, what compiling it took, and the program, for other arguments."""
 
     run: Callable[[], Any]
     compile_s: float = 0.0
     temporary_bytes: int | None = None
+    call: Callable[..., Any] | None = None
 
 
 class Spread(NamedTuple):
@@ -35,7 +36,8 @@ def compiled(function: Callable, *args: Any) -> Program:
     program = jax.jit(function).lower(*args).compile()
     seconds = time.perf_counter() - start
     memory = program.memory_analysis()
-    return Program(lambda: jax.block_until_ready(program(*args)), seconds, getattr(memory, "temp_size_in_bytes", None))
+    size = getattr(memory, "temp_size_in_bytes", None)
+    return Program(lambda: jax.block_until_ready(program(*args)), seconds, size, program)
 
 
 def spread(seconds: list[float]) -> Spread:
