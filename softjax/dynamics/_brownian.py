@@ -13,8 +13,19 @@ from softjax._types import Array, Float, PRNGKeyArray
 class GridBrownian(dfx.AbstractBrownianPath):
     """Independent Brownian increments, one per interval of an increasing grid, for solvers that step on the grid.
 
+    * `grid`: (times,), increasing, in units of the process's time;
+    * `shape`: of an increment;
+    * `levy_area`: what the solver asks for, `diffrax.BrownianIncrement` or `diffrax.SpaceTimeLevyArea`;
+    * `key`: fixes the path.
+
     The increment of interval n depends on the key and n alone, so that any engine which steps on this grid sees
     the same path. Asking for the increment between times that are not neighbours on the grid gives NaN.
+
+    >>> import diffrax as dfx
+    >>> grid = jnp.asarray([0.0, 1.0, 3.0])
+    >>> path = sj.dynamics.GridBrownian(grid, (4, 4), dfx.BrownianIncrement, key=jr.key(0))
+    >>> path.evaluate(grid[0], grid[1]).shape, bool(jnp.isnan(path.evaluate(grid[0], grid[2])).all())
+    ((4, 4), True)
     """
 
     t0: Any
@@ -32,7 +43,12 @@ class GridBrownian(dfx.AbstractBrownianPath):
         self.key = key
 
     def evaluate(self, t0, t1=None, left=True, use_levy=False):  # noqa: ANN001, ANN201
-        """Increment over the grid interval from `t0` to `t1`, as diffrax asks for it."""
+        """Increment over the grid interval from `t0` to `t1`, as diffrax asks for it.
+
+        * `t0`, `t1`: neighbouring times of the grid;
+        * `left`: ignored, part of diffrax's interface;
+        * `use_levy`: whether to return the solver's class with increment, step and Levy area, or the increment alone.
+        """
         del left
         assert t1 is not None
         index = jnp.clip(jnp.searchsorted(self.grid, t0, side="right") - 1, 0, self.grid.shape[0] - 2)

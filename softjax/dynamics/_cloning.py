@@ -17,7 +17,18 @@ from softjax.fields import AbstractField
 
 
 class CloningAgreement(eqx.Module):
-    """Probability that two clones agree, per cloning time; each (times,)."""
+    """Probability that two clones agree, per cloning time.
+
+    * `ts`: (times,), the times of cloning, in units of the process's time;
+    * `agreement`: (times,), the probability, from 0 to 1;
+    * `standard_error`: (times,), of the agreement, over trajectories.
+
+    >>> field = sj.EmpiricalField(jnp.asarray([[1.0, 1.0], [-1.0, -1.0]]), sj.VP())
+    >>> ts = sj.log_grid(6.0, 0.01, 20)
+    >>> found = sj.cloning_agreement(field, ts, at=[19], key=jr.key(0), num=8, shape=(2,), classify=jnp.sign)
+    >>> print(found.agreement, found.standard_error)
+    [1.] [0.]
+    """
 
     ts: Times
     agreement: Float[Array, " times"]
@@ -45,7 +56,7 @@ def cloning_agreement(
 
     * `field`: the data, with their process;
     * `ts`: (times,), the grid, decreasing and positive;
-    * `at`: indices of the grid at which trajectories are cloned;
+    * `at`: indices of the grid, its ends excluded, at which trajectories are cloned;
     * `key`: fixes all trajectories;
     * `num`: how many of them;
     * `shape`: of a configuration;
@@ -56,6 +67,12 @@ def cloning_agreement(
 
     The standard error is over trajectories, which are the same for all times. Raises `ValueError` for indices outside
     the grid, and what `simulate` raises for its arguments.
+
+    >>> field = sj.EmpiricalField(jnp.asarray([[1.0, 1.0], [-1.0, -1.0]]), sj.VP())
+    >>> ts = sj.log_grid(6.0, 0.01, 20)
+    >>> found = sj.cloning_agreement(field, ts, at=[1, 19], key=jr.key(0), num=8, shape=(2,), classify=jnp.sign)
+    >>> print(found.agreement.shape, found.agreement[1])
+    (2,) 1.0
     """
     steps = len(ts) - 1
     require(len(at) >= 1, "at must name at least one grid index.")

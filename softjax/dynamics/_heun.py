@@ -35,6 +35,12 @@ class Churn(eqx.Module):
     A step that starts at noise $\sigma$ between `t_min` and `t_max` first raises it to $(1 + \gamma)\sigma$ with
     $\gamma = \min(S/n, \sqrt2 - 1)$, n the number of steps. In the paper: S_churn, S_min, S_max, S_noise. Raises
     `ValueError` for negative numbers, and for `t_min` above `t_max`.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.EDM())
+    >>> ts = sj.karras_grid(10.0, 0.1, 6)
+    >>> churned = sj.heun(field, ts, key=jr.key(0), shape=(4, 4), churn=sj.Churn(2.0))
+    >>> bool(jnp.allclose(churned.x, sj.heun(field, ts, key=jr.key(0), shape=(4, 4)).x))
+    False
     """
 
     strength: float
@@ -58,7 +64,13 @@ class Churn(eqx.Module):
     def raised(
         self, t: Array, x: Configuration, noise: Configuration, num_steps: int
     ) -> tuple[Float[Array, ""], Configuration]:
-        """Noise level and state after the rise, for standard normal `noise` of the shape of `x`."""
+        """Noise level and state after the rise, for standard normal `noise` of the shape of `x`.
+
+        * `t`: the noise level of the step, in units of the data;
+        * `x`: the state at it, in units of the data;
+        * `noise`: standard normal, of the shape of `x`;
+        * `num_steps`: n, the steps of the whole grid.
+        """
         active = (t >= self.t_min) & (t <= self.t_max)
         rise = jnp.where(active, jnp.asarray(min(self.strength / num_steps, _LARGEST_RISE), t.dtype), 0)
         return (1 + rise) * t, x + self.noise_scale * t * jnp.sqrt(rise * (2 + rise)) * noise
@@ -102,6 +114,11 @@ def heun(
     The same key gives the same trajectory, from the same start as `simulate`, and is member i of `heun_ensemble` for
     `jax.random.fold_in(key, i)`. Raises `ValueError` for a process other than EDM and for negative noise levels;
     otherwise as `simulate`.
+
+    >>> field = sj.MixtureField(jnp.asarray([[1.0, 1.0], [-1.0, -1.0]]), sj.EDM(), width=0.1)
+    >>> path = sj.heun(field, sj.karras_grid(10.0, 0.05, 12), key=jr.key(0), x0=jnp.asarray([9.0, 9.0]))
+    >>> print(np.asarray(path.x).round(1))
+    [1.1 1.1]
     """
     run, ts, x0 = prepare(field, ts, _integrator(field, ts, churn), shape=shape, x0=x0, observe=observe)
     return finished(run_one, run, ts, x0, key)
@@ -130,6 +147,11 @@ def heun_ensemble(
 
     Member i is `heun` with `jax.random.fold_in(key, i)`, whatever `num` and `chunk`. Given starts are a `jax.vmap` of
     `heun` over `x0`. Raises `ValueError` as `heun`, and for `num` or `chunk` below 1.
+
+    >>> field = sj.MixtureField(jnp.asarray([[1.0, 1.0], [-1.0, -1.0]]), sj.EDM(), width=0.1)
+    >>> paths = sj.heun_ensemble(field, sj.karras_grid(10.0, 0.05, 12), key=jr.key(0), num=3, shape=(2,))
+    >>> print(abs(np.asarray(paths.x)).round(0)[:, 0])
+    [1. 1. 1.]
     """
     members = members_of(num, chunk, members)
     run, ts, _ = prepare(field, ts, _integrator(field, ts, churn), shape=shape, observe=observe)

@@ -27,6 +27,11 @@ class LandauCoefficients(eqx.Module):
     * `stiffness`: kappa, in sites squared: one number, or (ndim,), one per axis;
     * `quartic`: u, at least 0;
     * `noise`: beta, the rate at which noise adds variance.
+
+    >>> free = sj.dynamics.LandauCoefficients(mass=-0.5, stiffness=1.0, quartic=0.0, noise=0.0)
+    >>> path = sj.dynamics.simulate_landau(free, [3.0, 2.0, 1.0], key=jr.key(0), x0=jnp.ones((4, 4)))
+    >>> print(f"{path.x[0, 0]:.3f}")
+    0.368
     """
 
     mass: Float[Array, ""]
@@ -74,6 +79,12 @@ def simulate_landau(
 
     Raises `ValueError` as `simulate` does, and for a negative stiffness, quartic coefficient or noise that is fixed;
     `FloatingPointError` when the trajectory stops being finite (outside `jit` only).
+
+    >>> ordered = sj.dynamics.LandauCoefficients(mass=1.0, stiffness=1.0, quartic=4.0, noise=0.0)
+    >>> ts = jnp.linspace(10.0, 0.1, 100)
+    >>> path = sj.dynamics.simulate_landau(ordered, ts, key=jr.key(0), x0=jnp.ones((4, 4)))
+    >>> print(f"{path.x[0, 0]:.3f}")
+    0.499
     """
     lattice, ts = lattice_and_times(ts, shape, x0)
     if isinstance(coefficients, LandauCoefficients):

@@ -38,6 +38,12 @@ class Trajectory(eqx.Module):
     * `ts`: (times,), the grid, decreasing;
     * `x`: (*lattice), the final configuration;
     * `observed`: what `observe` returned on every grid point, leading axis time; None without `observe`.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> ts = sj.log_grid(6.0, 0.1, 4)
+    >>> path = sj.simulate(field, ts, key=jr.key(0), shape=(4, 4), observe=lambda t, x: x.mean())
+    >>> path.ts.shape, path.x.shape, path.observed.shape
+    ((5,), (4, 4), (5,))
     """
 
     ts: Times
@@ -97,6 +103,12 @@ def simulate(
     t = 0 under VP, for a state that is not finite or whose shape does not fit the field, for a negative stochasticity
     or one that contradicts `kind`, and for unknown options; `FloatingPointError` when the trajectory itself stops being
     finite (outside `jit` only).
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> ts = sj.log_grid(8.0, 1e-3, 40)
+    >>> path = sj.simulate(field, ts, key=jr.key(0), shape=(4, 4), observe=lambda t, x: x.mean())
+    >>> print(path.observed.shape, abs(np.asarray(path.x)).round(0)[0])
+    (41,) [1. 1. 1. 1.]
     """
     integrator = integrator_of(kind, solver, engine, stochasticity)
     run, ts, x0 = prepare(field, ts, integrator, shape=shape, x0=x0, observe=observe)
@@ -130,6 +142,13 @@ def simulate_ensemble(
     * `members`: (num,), which trajectories of the ensemble, by default the first; others go on with it later.
 
     Warnings and errors as for `simulate`; `ValueError` also for `num` or `chunk` below 1.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> ts = sj.log_grid(8.0, 0.01, 4)
+    >>> paths = sj.simulate_ensemble(field, ts, key=jr.key(0), num=3, shape=(4, 4))
+    >>> second = sj.simulate(field, ts, key=jr.fold_in(jr.key(0), 1), shape=(4, 4))
+    >>> paths.x.shape, bool(jnp.allclose(paths.x[1], second.x, atol=1e-5))
+    ((3, 4, 4), True)
     """
     members = members_of(num, chunk, members)
     if x0 is not None:

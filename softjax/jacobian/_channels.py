@@ -31,6 +31,10 @@ def channel_drift(
     Rec. 709) g(y) is the luminance of f where the state's luminance is y and its colour differences are those of `x`.
     `mode_response(*channel_drift(f, x), modes)` and the like follow. Raises `ValueError` for a channel that does not
     exist.
+
+    >>> g, y = sj.channel_drift(lambda x: -(x**2), jnp.ones((4, 4, 3)), channel=1)
+    >>> print(y.shape, np.asarray(sj.mode_response(g, y, sj.fourier_modes((4, 4), 1)).rayleigh).round(3))
+    (4, 4) [-2. -2.]
     """
     require(x.ndim >= 2, f"x must have shape (*lattice, channels), got {x.shape}.")
     if isinstance(channel, str):

@@ -27,6 +27,12 @@ class Dispersion(NamedTuple):
 
     * `rates`: $\lambda(k)$, its real part the growth rate, its imaginary part minus the angular frequency;
     * `standard_error`: `.real` and `.imag` are those of the two parts.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> found = sj.dispersion(f, jnp.zeros((4, 4)), key=jr.key(0))
+    >>> print(np.asarray(found.rates.real[0]).round(3), f"{abs(found.standard_error).max():.3f}")
+    [-0.2 -0.6 -1.  -0.6] 0.000
     """
 
     rates: Complex[Array, "..."]
@@ -68,6 +74,12 @@ def dispersion(
     The standard errors are from the scatter of the probes: few probes have the tails of Student's t. One linearisation
     serves all. Not compiled here, as `mode_response`. Raises `ValueError` for a state that is not finite, a drift of
     another shape, a shape that may be a lattice or have channels, and fewer than two probes.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> rates, standard_error = sj.dispersion(f, jnp.zeros((4, 4)), key=jr.key(0), num_probes=4)
+    >>> print(np.asarray(rates.real[0]).round(3))
+    [-0.2 -0.6 -1.  -0.6]
     """
     lattice = lattice_of("x", x.shape, channels)
     _require_batch(batch_size)
@@ -112,6 +124,11 @@ def local_dispersion(
 
     `channel="block"` gives (*lattice, channels, channels). What lies beyond is folded into the window, silently;
     `dispersion` assumes no locality and shows it.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> print(np.asarray(sj.local_dispersion(f, jnp.zeros((8, 8)), radius=1).real[0, :3]).round(3))
+    [-0.2   -0.317 -0.6  ]
     """
     lattice = lattice_of("x", x.shape, channels)
     ndim = len(lattice)
@@ -149,6 +166,12 @@ def local_kernel(
 
     Raises `ValueError` for a state that is not finite, a drift of another shape, a shape that may be a lattice or have
     channels, and a radius that does not fit.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> kernel = sj.local_kernel(f, jnp.zeros((8, 8)), radius=1)
+    >>> print(kernel.shape, np.asarray(kernel[:, :, 0, 0]).round(3)[1])
+    (3, 3, 8, 8) [ 0.2 -1.   0.2]
     """
     lattice = lattice_of("x", x.shape, channels)
     _require_batch(batch_size)

@@ -29,6 +29,12 @@ class Eigenpairs(eqx.Module):
     * `values`: (num,), in units of 1/t;
     * `vectors`: (num, *lattice), each of unit Euclidean norm;
     * `residuals`: (num,), $\|Av - \lambda v\|$ in units of 1/t: for symmetric A, an eigenvalue lies within it.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> found = sj.leading_modes(f, jnp.zeros((4, 4)), key=jr.key(0), num=1, symmetric=True, num_matvecs=16)
+    >>> print(np.asarray(found.values).round(3), found.vectors.shape, bool(found.residuals[0] < 1e-5))
+    [-0.2] (1, 4, 4) True
     """
 
     values: Float[Array, " num"] | Complex[Array, " num"]
@@ -73,6 +79,12 @@ def leading_modes(
     Not compiled here, as `mode_response`; CPU and CUDA only for `symmetric=False`. Raises `ValueError` for a state
     that is not finite, a drift of another shape, and numbers that do not fit: 1 <= num, num_starts <= num_matvecs <=
     x.size.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> found = sj.leading_modes(f, jnp.zeros((4, 4)), key=jr.key(0), num=2, symmetric=True, num_matvecs=16)
+    >>> print(np.asarray(found.values).round(3))
+    [-0.2 -0.6]
     """
     x = as_precise(f, x)
     jacobian = linearise(f, x)

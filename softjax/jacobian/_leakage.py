@@ -19,6 +19,12 @@ class ModeLeakage(eqx.Module):
     * `direction_residual`: (modes,), $\|Jv - PJv\|$ itself, in units of 1/t.
 
     With `channel="block"` each has a last axis more, the channel of the direction.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> found = sj.mode_leakage(f, jnp.zeros((8, 8)), sj.fourier_modes((8, 8), 1))
+    >>> print(found.leakage.shape, bool((found.leakage < 1e-5).all()))
+    (2,) True
     """
 
     leakage: Float[Array, "shells ..."]
@@ -53,6 +59,11 @@ def mode_leakage(
     state: compare `direction_residual` with the gaps of the spectrum there.
 
     Not compiled here, as `mode_response`. Raises `ValueError` as `mode_response` does.
+
+    >>> modes = sj.fourier_modes((8, 8), 1)
+    >>> uneven = jnp.arange(64.0).reshape(8, 8) / 64
+    >>> print(np.asarray(sj.mode_leakage(lambda x: uneven * x, uneven, modes).leakage).round(3))
+    [0.506 0.497]
     """
     spread = in_channels(modes, x.shape, channels, channel)
     x, spread = wider(as_precise(f, x), spread)

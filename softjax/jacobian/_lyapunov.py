@@ -31,7 +31,8 @@ _OWN = 2**32 - 1  # sets the keys of tangents and probes apart from those of the
 class PathGrowth(eqx.Module):
     r"""Growth along one trajectory. Under `jax.vmap` every array gains a leading axis.
 
-    * `ts`: (times,), the grid, decreasing; `log_snr`: (times,), $\ln(\alpha^2/\sigma^2)$ on it;
+    * `ts`: (times,), the grid, decreasing;
+    * `log_snr`: (times,), $\ln(\alpha^2/\sigma^2)$ on it;
     * `x`: (*lattice), the final configuration, that of `simulate` for the same key;
     * `growth`: (times, num), natural logarithm of the growth of each tangent from `ts[0]` on, without unit, 0 at first;
     * `change`: (num,), by how much the growth to the end differs between the last way back and the last way forward of
@@ -42,6 +43,11 @@ class PathGrowth(eqx.Module):
     * `whole_amplification`: (times,), the mean over all directions of the lattice and channels, $\|M(t)\|_F^2/N$; NaN
       without shells. A shell of m directions has the share m `amplification` / (N `whole_amplification`) of what
       white noise at t adds to the final configuration.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> found = sj.lyapunov(field, [3.0, 2.0, 1.0], key=jr.key(0), num=2, shape=(4, 4), kind="flow")
+    >>> print(found.growth.shape, bool(abs(found.exponents).max() < 1e-5))
+    (3, 2) True
     """
 
     ts: Times
@@ -127,6 +133,11 @@ def lyapunov(
 
     Warns and raises as `simulate` does; `ValueError` also for a start or shells of another shape and for numbers out of
     range.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> found = sj.lyapunov(field, [3.0, 2.0, 1.0], key=jr.key(0), num=1, shape=(4, 4))
+    >>> print(f"{found.growth[-1, 0]:.3f} {2 * np.log(0.5):.3f}")
+    -1.386 -1.386
     """
     _require_counts(num, iterations, num_probes, batch_size)
     integrator = integrator_of(kind, "euler", "scan", stochasticity)

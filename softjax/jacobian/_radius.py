@@ -19,6 +19,10 @@ class EffectiveRadius(NamedTuple):
 
     * `radius`: (), rms distance between the sites that it connects;
     * `standard_error`: (), of the radius, from the scatter of the probes.
+
+    >>> found = sj.effective_radius(jnp.tanh, jnp.zeros((8, 8)), key=jr.key(0))
+    >>> print(f"{found.radius:.3f} {found.standard_error:.3f}")  # it acts site by site
+    0.000 0.000
     """
 
     radius: Float[Array, ""]
@@ -60,6 +64,12 @@ def effective_radius(
 
     Not compiled here. Raises `ValueError` as `mode_response` does, for a shape that may be a lattice or have channels,
     and for fewer than two probes.
+
+    >>> def f(x):
+    ...     return jnp.roll(x, 2, axis=0)
+    >>> found = sj.effective_radius(f, jnp.zeros((16, 16)), key=jr.key(0), boundary="periodic")
+    >>> print(f"{found.radius:.3f} {16 / np.pi * np.sin(2 * np.pi / 16):.3f}")
+    1.949 1.949
     """
     lattice = lattice_of("x", x.shape, channels)
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")

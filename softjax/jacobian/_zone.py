@@ -30,6 +30,11 @@ class ZoneResponse(eqx.Module):
     * `magnitude`: $\|Jv\|$, in units of 1/t, the root mean square over the phases of the real wave;
     * `leakage`: the share $\|Jv - \lambda v\|/\|Jv\|$ that goes to other waves, from 0 to 1. The one at -k counts,
       unlike for `mode_leakage`.
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> response = sj.ZoneProbe(field, (8, 8))(4.0, jnp.zeros((8, 8)))
+    >>> print(np.asarray(response.rayleigh[0, :3]).round(3), bool(response.leakage.max() < 1e-4))
+    [-0.348 -0.381 -0.462] True
     """
 
     rates: Complex[Array, "..."]
@@ -57,6 +62,12 @@ class ZoneProbe(eqx.Module):
     * `shape`: sides of the lattice, in sites.
 
     Raises `ValueError` for other fields, and for a lattice that does not fit.
+
+    >>> field = sj.PatchField(sj.PatchDictionary.two_pattern(3), sj.VP())
+    >>> probe = sj.ZoneProbe(field, (8, 8))
+    >>> response = probe(4.0, jnp.zeros((8, 8)))
+    >>> print(response.rates.shape, f"{response.rayleigh[0, 0]:.3f}")
+    (8, 8) -0.348
     """
 
     field: AbstractPatternField
@@ -82,7 +93,11 @@ class ZoneProbe(eqx.Module):
 
     @public
     def __call__(self, t: Time, x: Configuration) -> ZoneResponse:
-        """Response at time `t` and state `x`, (*shape), per unit of t. Raises `ValueError` for another shape."""
+        """Response at time `t` and state `x`, (*shape), per unit of t. Raises `ValueError` for another shape.
+
+        * `t`: the time, in units of the process's time;
+        * `x`: (*lattice), the state, in units of the data.
+        """
         require_shape("x", x.shape, self.shape)
         probe, x = wider(self, x)
         return probe._respond(jnp.asarray(t, x.dtype), x)
