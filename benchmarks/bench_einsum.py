@@ -1,4 +1,4 @@
-"""How near is a posterior over many patterns to the matrix products in it? What does the whole zone cost?"""
+"""How near is a posterior over many patterns to the matrix products in it?"""
 
 import time
 from collections.abc import Callable
@@ -73,16 +73,3 @@ def bench_routes(pairs, versus):
     ours, peer = (compiled(lambda f, t, x: jax.vmap(lambda x: f.denoise(t, x))(x), field, t, x) for field in routes)
     np.testing.assert_allclose(ours.run(), peer.run(), atol=1e-4)
     versus("patterns fused, as matrix products", ours, peer, rounds=30, pairs=pairs, batch=8, lattice=(64, 64), patch=5)
-
-
-def bench_whole_zone_against_25_directions(versus):
-    shape, t, xs = (64, 64), jnp.asarray(2.0), jr.normal(jr.key(1), (8, 64, 64))
-    field, modes = sj.PatchField(sj.PatchDictionary.ising(5, key=jr.key(0)), sj.VP()), sj.fourier_modes((64, 64), 6)
-    zone, probe = sj.ZoneProbe(field, shape), sj.ModeProbe(field, modes)
-    ours = compiled(lambda zone, t, xs: jax.vmap(lambda x: zone(t, x))(xs), zone, t, xs)
-    peer = compiled(lambda probe, t, xs: jax.vmap(lambda x: probe(t, x))(xs), probe, t, xs)
-    for n in (5, 6):  # one cosine and its sine
-        both = peer.run().direction_rayleigh[:, 2 * n - 1 : 2 * n + 1].mean(axis=1)
-        place = tuple(int(i) for i in modes.wavevectors[2 * n])
-        np.testing.assert_allclose(ours.run().rayleigh[:, *place], both, atol=2e-5)
-    versus("4096 wavevectors, 25 directions", ours, peer, rounds=300, batch=8, lattice=shape)
