@@ -23,6 +23,12 @@ class Collapse(eqx.Module):
     * `height`, `height_interval`: b, such as $\gamma/\nu$ for a susceptibility; given, or fitted;
     * `chi_squared_per_dof`: about 1 where the data do collapse, up to sqrt(2/dof); well above, exponents mean nothing;
     * `dof`: points less parameters, those of f included.
+
+    >>> xs, sizes = np.linspace(0.9, 1.1, 9), np.asarray([[8.0], [16.0]])
+    >>> values = np.tanh((xs - 1.0) * sizes)
+    >>> found = sj.analysis.data_collapse(xs, values, 0.01 + 0 * values, sizes[:, 0], key=jr.key(0), num_bootstrap=4)
+    >>> print(f"{found.critical:.2f} {found.exponent:.2f}", found.dof)
+    1.00 1.00 10
     """
 
     critical: Float[Array, ""]
@@ -66,7 +72,8 @@ def data_collapse(
     * `errors`: (sizes, points), standard errors of independent points; or (sizes, points, points), covariances of the
       points of one size, as those of one set of trajectories at several times are;
     * `sizes`: (sizes,), the sides L, at least two;
-    * `critical`: $x_c$ where it is known, None to fit it; `height`: b where it is known, None to fit it;
+    * `critical`: $x_c$ where it is known, None to fit it;
+    * `height`: b where it is known, None to fit it;
     * `logarithmic`: f is a polynomial in $\log((x - x_c) L^a)$, for a known $x_c$ below all points: scaling in a rate;
     * `degree`: of the polynomial f;
     * `key`, `num_bootstrap`, `confidence`: intervals are percentiles of fits to data drawn anew about the fitted curves
@@ -75,6 +82,12 @@ def data_collapse(
     The least squares start from several critical values and exponents. Raises `ValueError` for shapes that do not fit,
     errors that are not positive, fewer points than parameters, and logarithms of what is not positive. Not for `jit`:
     computed in NumPy, in double precision.
+
+    >>> xs, sizes = np.linspace(0.9, 1.1, 9), np.asarray([[8.0], [16.0], [32.0]])
+    >>> values = np.tanh((xs - 1.0) * np.sqrt(sizes))
+    >>> found = sj.analysis.data_collapse(xs, values, 0.01 + 0 * values, sizes[:, 0], key=jr.key(0), num_bootstrap=4)
+    >>> print(f"{found.critical:.2f} {found.exponent:.2f}")
+    1.00 0.50
     """
     shape = (sizes.shape[0], xs.shape[0])
     require(values.shape == shape, f"values must have shape (sizes, points) = {shape}, got {values.shape}.")
@@ -202,9 +215,14 @@ def _collapsed(
 class PowerLaw(eqx.Module):
     r"""A straight line through logarithms, $y = A x^p$.
 
-    * `exponent`: p, and `standard_error`: of it, multiplied by sqrt(chi^2/dof) where that exceeds 1;
+    * `exponent`: p;
+    * `standard_error`: of the exponent, multiplied by sqrt(chi^2/dof) where that exceeds 1;
     * `amplitude`: A, in the units of y;
     * `chi_squared_per_dof`: of the line; well above 1 there is no single power. NaN with two points.
+
+    >>> found = sj.analysis.power_law([1.0, 2.0, 4.0], [3.0, 6.0, 12.0], [0.1, 0.1, 0.1])
+    >>> print(f"{found.exponent:.3f} {found.amplitude:.3f} {found.chi_squared_per_dof:.3f}")
+    1.000 3.000 0.000
     """
 
     exponent: Float[Array, ""]
@@ -221,9 +239,14 @@ class PowerLaw(eqx.Module):
 def power_law(xs: Float[Array, " points"], ys: Float[Array, " points"], errors: Float[Array, " points"]) -> PowerLaw:
     """Weighted least squares of log y on log x.
 
-    * `xs`, `ys`: (points,), positive; `errors`: (points,), standard errors of `ys`, independent of each other.
+    * `xs`, `ys`: (points,), positive, in any units;
+    * `errors`: (points,), standard errors of `ys`, independent of each other, in their units.
 
     Raises `ValueError` for shapes that differ, fewer than two points and numbers that are not positive.
+
+    >>> found = sj.analysis.power_law([1.0, 2.0, 4.0], [2.0, 8.0, 32.0], [0.1, 0.4, 1.6])
+    >>> print(f"{found.exponent:.3f} {found.amplitude:.3f}")
+    2.000 2.000
     """
     require(
         xs.ndim == 1 and xs.shape == ys.shape == errors.shape and xs.shape[0] >= 2,

@@ -45,6 +45,12 @@ class CriticalPoint(eqx.Module):
     * `lost`: share of the resamples, 0 to 1, whose curve had no peak, or no crossing. They count as having it at the
       end of the grid: with many of them an end of the interval is that of the grid, and the true one may lie beyond;
     * `reason_code`: the index in `REASONS` of what `reason` says.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 30)
+    >>> peaks = jnp.exp(-2 * (jnp.log(ts) - np.log([[2.9], [3.0], [3.1]])) ** 2)
+    >>> found = sj.critical_point(ts, peaks, key=jr.key(0))
+    >>> print(f"{found.location:.2f}", found.interval.shape, found.lost)
+    3.00 (2,) 0.0
     """
 
     location: Float[Array, ""]
@@ -100,6 +106,12 @@ def critical_point(
 
     Raises `ValueError` for shapes that do not fit, values that are not finite, fewer than one resample, a negative
     bandwidth, and a window with fewer than three grid points.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 30)
+    >>> peaks = jnp.exp(-2 * (jnp.log(ts) - np.log([[2.9], [3.0], [3.1]])) ** 2)
+    >>> found = sj.critical_point(ts, peaks, key=jr.key(0))
+    >>> print(f"{found.location:.2f}", bool(found.interval[0] < 3.0 < found.interval[1]))
+    3.00 True
     """
     if window is not None:
         inside = within(ts, window)
@@ -128,6 +140,11 @@ def zero_crossing(
     Linear in log t between grid points, after smoothing; `location` is NaN without a crossing, and `reason` says so.
     The interval is an expanded percentile interval, with tails of Student's t. Without smoothing, white noise crosses
     zero before its mean does. Errors as for `critical_point`.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 30)
+    >>> rates = jnp.log(3.0 / ts) * jnp.asarray([[1.0], [1.1], [0.9]])
+    >>> print(f"{sj.zero_crossing(ts, rates, key=jr.key(0)).location:.2f}")
+    3.00
     """
     return _located(ts, rates, _MEAN, first_zero, key, num_bootstrap, confidence, bandwidth)
 
@@ -158,6 +175,11 @@ def onset(
     by chance too, and the more often the more grid points there are; the length of a grown pattern hardly does. Linear
     in log t between grid points, after smoothing; `location` is NaN where the median does not cross, or ends below.
     `peak` is the threshold. Errors as for `critical_point`, and `ValueError` for a threshold that is not finite.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 30)
+    >>> lengths = 3.0 / ts * jnp.ones((4, 1))
+    >>> print(f"{sj.onset(ts, lengths, 1.0, key=jr.key(0)).location:.2f}")
+    3.00
     """
     require(math.isfinite(threshold), f"threshold must be finite, got {threshold}.")
     point = _located(ts, lengths - threshold, _MEDIAN, last_zero, key, num_bootstrap, confidence, bandwidth)

@@ -21,16 +21,25 @@ from softjax.analysis._smoothing import local_quadratic
 class Excess(eqx.Module):
     r"""Measured minus null: responses, equilibrium lengths and critical points.
 
-    * `response`: (times, shells), mean over trajectories of the difference of the responses, per unit of t, and
-      `response_interval`: (times, shells, 2);
+    * `response`: (times, shells), mean over trajectories of the difference of the responses, per unit of t;
+    * `response_interval`: (times, shells, 2), lower and upper end of its interval;
     * `length`, `null_length`: (times,), median over trajectories of $\xi_{eq}$, in sites, measured and of the null;
-    * `length_excess`: (times,), their difference, and `length_interval`: (times, 2);
+    * `length_excess`: (times,), their difference, in sites;
+    * `length_interval`: (times, 2), lower and upper end of its interval;
     * `point`, `null_point`: where these medians peak, each a `CriticalPoint`;
     * `shift`: location of the measured peak minus that of the null's, in units of t; NaN where either has no peak;
     * `shift_interval`: (2,), lower and upper end of its interval; NaN without a shift.
 
     All intervals are bootstrap percentiles over trajectories, each time and shell by itself, those of responses and
     lengths with the longer tails that few trajectories need.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 20)
+    >>> modes = sj.fourier_modes((8, 8), 3)
+    >>> field = sj.GaussianField(sj.spectral.free_field_spectrum((8, 8), 0.1, 1.0), sj.VP())
+    >>> null = sj.theory.gaussian_responses(field, ts, modes).magnitude
+    >>> found = sj.excess(ts, jnp.stack([null, 1.1 * null]), null, modes.wavenumbers, key=jr.key(0))
+    >>> print(found.response.shape, found.length_excess.shape)
+    (21, 4) (21,)
     """
 
     response: Float[Array, "times shells"]
@@ -102,6 +111,14 @@ def excess(
     `point` is what `critical_point` gives with this key. Equal locations do not say that heights agree:
     `length_excess` does. Raises `ValueError` for shapes that do not fit, and as `critical_point` and
     `equilibrium_correlation_length` do.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 20)
+    >>> modes = sj.fourier_modes((8, 8), 3)
+    >>> field = sj.GaussianField(sj.spectral.free_field_spectrum((8, 8), 0.1, 1.0), sj.VP())
+    >>> null = sj.theory.gaussian_responses(field, ts, modes).magnitude
+    >>> found = sj.excess(ts, jnp.stack([null, null]), null, modes.wavenumbers, key=jr.key(0))
+    >>> print(f"{abs(found.response).max():.3f}", found.length.shape)
+    0.000 (21,)
     """
     require(
         magnitudes.ndim == 3 and magnitudes.shape[0] >= 1 and magnitudes.shape[1] == ts.shape[0],

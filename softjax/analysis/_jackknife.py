@@ -23,6 +23,10 @@ class Jackknife(eqx.Module):
     * `value`: of the averages over all samples;
     * `standard_error`: of the value;
     * `bias`: how much too large the value is on average, as estimated; `value - bias` is free of it to order 1/samples.
+
+    >>> found = sj.jackknife(lambda mean: mean**2, jnp.asarray([1.0, 2.0, 3.0, 4.0]))
+    >>> print(f"{found.value:.3f} {found.standard_error:.3f} {found.bias:.3f}")
+    6.250 3.233 0.417
     """
 
     value: Any
@@ -51,6 +55,10 @@ def jackknife(
       samples are correlated; by default every sample is a block of its own: they are independent.
 
     Raises `ValueError` for fewer than two blocks, and for more than there are samples.
+
+    >>> found = sj.jackknife(jnp.log, jnp.asarray([1.0, 2.0, 3.0, 4.0]))
+    >>> print(f"{found.value:.3f} {found.standard_error:.3f}")
+    0.916 0.262
     """
     require(samples.ndim >= 1, "samples must have shape (samples, ...), got one number.")
     number = samples.shape[0] if num_blocks is None else num_blocks

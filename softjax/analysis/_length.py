@@ -14,6 +14,10 @@ class EquilibriumLength(eqx.Module):
     * `length`: sqrt(max(slope, 0)), in sites;
     * `standard_error`: of the length, from the residuals of the fit; infinite at length 0, NaN with one shell;
     * `slope`: the fitted squared length, in sites squared, negative where short waves are softer than long ones.
+
+    >>> found = sj.equilibrium_correlation_length([0.0, 0.5, 1.0], [1.0, 2.0, 5.0], num_shells=2)
+    >>> print(f"{found.length:.3f} {found.standard_error:.3f} {found.slope:.3f}")
+    2.000 0.000 4.000
     """
 
     length: Float[Array, "*batch"]
@@ -40,6 +44,10 @@ def equilibrium_correlation_length(
 
     For a stable branch $\lambda = -m^2 - \kappa k^2$ the length is $\sqrt\kappa/m$. Raises `ValueError` when there are
     fewer shells than asked for.
+
+    >>> k = sj.fourier_modes((8, 8), 3).wavenumbers
+    >>> print(f"{sj.equilibrium_correlation_length(k, 0.5 + 2.0 * k**2).length:.3f}")
+    2.000
     """
     shells = wavenumbers.shape[-1]
     require(1 <= num_shells < shells, f"num_shells must lie between 1 and {shells - 1}, got {num_shells}.")

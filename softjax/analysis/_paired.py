@@ -17,7 +17,12 @@ class PairedDifference(eqx.Module):
     * `mean`: mean difference over all trials, every group counting the same;
     * `interval`: (2,), lower and upper end of its bootstrap interval;
     * `p_value`: share of random sign flips of the pairs with a mean as far from 0: two-sided, small for a true effect;
-    * `group_mean`: (groups,), mean difference of each group, and `group_interval`: (groups, 2).
+    * `group_mean`: (groups,), mean difference of each group;
+    * `group_interval`: (groups, 2), lower and upper end of its interval.
+
+    >>> found = sj.paired_difference([[3.0, 4.0, 5.0]], [[1.0, 2.0, 3.0]], key=jr.key(0))
+    >>> print(f"{found.mean:.2f}", found.group_mean.shape, bool(found.p_value > 0.05))
+    2.00 (1,) True
     """
 
     mean: Float[Array, ""]
@@ -51,6 +56,11 @@ def paired_difference(
     over resampled trials, groups kept: further out than nominal ones, as few trials need it. The p-value is exact
     where differences are symmetric under no effect, as those of exchangeable conditions are. Raises `ValueError` for
     shapes that differ, fewer than two trials and values that are not finite.
+
+    >>> with_pulse, without = [[3.0, 4.5, 5.0], [2.0, 2.5, 3.5]], [[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]
+    >>> found = sj.paired_difference(with_pulse, without, key=jr.key(0))
+    >>> print(f"{found.mean:.2f}", np.asarray(found.group_mean).round(2), bool(found.interval[0] > 0))
+    1.92 [2.17 1.67] True
     """
     require(
         first.shape == second.shape and first.ndim == 2 and first.shape[1] >= 2,

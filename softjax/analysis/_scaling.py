@@ -23,8 +23,14 @@ class FiniteSize(eqx.Module):
     * `binder`: $U = 1 - \langle m^4\rangle / 3\langle m^2\rangle^2$: 0 where m is Gaussian, 2/3 where $|m|$ is sharp;
     * `susceptibility`: $\chi = N\langle m^2\rangle$, in squared units of the field;
     * `connected_susceptibility`: $N(\langle m^2\rangle - \langle|m|\rangle^2)$, the same;
-    * `length`: second-moment correlation length $\sqrt{S(0)/S(k_1) - 1}\,/\,2\sin(\pi/L)$, in sites, and
-      `length_ratio`, the same over L. NaN where $S(0) < S(k_1)$, and so is the error where a block decides on that.
+    * `length`: second-moment correlation length $\sqrt{S(0)/S(k_1) - 1}\,/\,2\sin(\pi/L)$, in sites;
+      NaN where $S(0) < S(k_1)$, and so is the error where a block decides on that;
+    * `length_ratio`: the same over L, without unit.
+
+    >>> means = jnp.asarray([1.0, -1.0, 0.5, -0.5])
+    >>> found = sj.finite_size(means, 0.1 * jnp.ones(4), side=4)
+    >>> print(f"{found.binder.value:.3f} {found.susceptibility.value:.3f} {found.length_ratio.value:.3f}")
+    0.547 10.000 1.759
     """
 
     binder: Jackknife
@@ -57,6 +63,11 @@ def finite_size(
     Of 200 samples of a Gaussian m, two errors about the cumulant, free of its bias, cover 0 in 87% of all cases, and
     about the susceptibility its value in 94%: fourth moments need many samples. Raises `ValueError` for shapes that
     differ, a side below 2, and as `jackknife` does.
+
+    >>> means = jnp.asarray([1.0, -1.0, 0.5, -0.5])
+    >>> found = sj.finite_size(means, 0.1 * jnp.ones(4), side=4)
+    >>> print(f"{found.binder.value:.3f}", bool(found.binder.standard_error > 0))
+    0.547 True
     """
     require(
         magnetisation.shape == first_mode.shape and magnetisation.ndim >= 1,
@@ -115,6 +126,11 @@ def structure_length(
     lattice, as long as $\xi k$ reaches from well below to well above 1 over the modes. White noise on the sites is in S
     and shortens it. `FiniteSize.length`, of the first mode, drowns in noise where $\xi$ is far below L. NaN where the
     length is not positive. Raises `ValueError` for fewer than three modes, and as `jackknife` does.
+
+    >>> k = 2 * np.pi * np.arange(4) / 64
+    >>> free = 1 / (0.04 + 4 * np.sin(k / 2) ** 2) * np.ones((2, 1))
+    >>> print(f"{sj.analysis.structure_length(free, side=64).value:.3f}")
+    5.000
     """
     modes = structure_factors.shape[-1]
     require(
@@ -162,6 +178,12 @@ class SizeCrossing(eqx.Module):
     * `interval`: (2,), of the location, bootstrap over samples; NaN without a location;
     * `height`, `height_interval`: the value that both curves have there;
     * `share`: share of the resamples that cross, 0 without a location: below 0.95 the interval is too narrow.
+
+    >>> xs = np.linspace(0.0, 1.0, 11)
+    >>> small, large = 0.5 + 0 * xs + np.zeros((4, 1)), xs + np.asarray([[0.01], [-0.01], [0.02], [-0.02]])
+    >>> found = sj.analysis.size_crossing(xs, small, large, lambda mean: mean, key=jr.key(0))
+    >>> print(f"{found.location:.2f} {found.height:.2f}", found.share)
+    0.50 0.50 1.0
     """
 
     location: Float[Array, ""]
@@ -199,6 +221,11 @@ def size_crossing(
     * `significance`: the difference must be so many standard errors below 0 at some point, and above 0 at a later one.
 
     Linear between points. Raises `ValueError` for shapes that do not fit.
+
+    >>> xs, noise = np.linspace(0.0, 1.0, 11), np.asarray([[0.01], [-0.01], [0.02], [-0.02]])
+    >>> found = sj.analysis.size_crossing(xs, 0.5 * xs + 0.3 + noise, xs + noise, lambda mean: mean, key=jr.key(0))
+    >>> print(f"{found.location:.2f}", bool(found.interval[0] < 0.6 < found.interval[1]))
+    0.60 True
     """
     fits = small.ndim >= 2 and large.ndim >= 2 and small.shape[1:] == large.shape[1:]
     require(

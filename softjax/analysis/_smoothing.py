@@ -15,6 +15,10 @@ def smooth(ts: Times, values: Float[Array, "*batch times"], bandwidth: float = 0
     * `ts`: (times,), positive and decreasing;
     * `values`: (..., times), in any unit;
     * `bandwidth`: the kernel's standard deviation, in units of log t.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 16)
+    >>> print(f"{sj.smooth(ts, 1 / ts, bandwidth=0.1)[8]:.3f} {1 / ts[8]:.3f}")
+    0.355 0.354
     """
     log_t = _log(ts)
     require(bandwidth > 0, f"bandwidth must be positive, got {bandwidth}.")
@@ -35,6 +39,11 @@ def log_derivative(
     Second-order differences, one-sided at the ends. Divide by `ts` for the derivative with respect to t; mind that on
     a logarithmic grid noise makes that grow like 1/t, so that its largest value sits at the end of the grid and not at
     a transition.
+
+    >>> ts = sj.log_grid(8.0, 1.0, 16)
+    >>> slope = sj.log_derivative(ts, 3 * jnp.log(ts), bandwidth=0.01)
+    >>> print(f"{slope[8]:.3f}")
+    3.000
     """
     log_t = _log(ts)
     smoothed = smooth(ts, values, bandwidth)

@@ -21,6 +21,11 @@ def critical_noise_variance(patch_volume: Time | int) -> Float[Array, ""]:
     r"""$\sigma_c^2 = 1 + P - \sqrt{1 + P^2}$ of a VP process, Eq. (17), for P >= 1 sites in the neighbourhood.
 
     * `patch_volume`: P, at least 1.
+
+    >>> print(f"{sj.theory.critical_noise_variance(9):.4f}")
+    0.9446
+    >>> print(f"{sj.VP().sigma(sj.theory.critical_time(sj.VP(), 9)) ** 2:.4f}")
+    0.9446
     """
     p = require_volume(patch_volume)
     return 2 * p / (1 + p + jnp.sqrt(1 + p**2))  # the same number, without cancellation at large P
@@ -36,6 +41,11 @@ def critical_time(process: AbstractProcess, patch_volume: Time | int) -> Float[A
     Under VP $\int_0^{t_c}\beta = \mathrm{arcsinh}\,P$, Eqs. (29), (30): $t_c = \mathrm{arcsinh}(P)/\beta$ at constant
     rate. Under EDM, whose drift is that of the flow, $\sigma_c = \sqrt P$. Every process is solved from its damping
     and drift weight; infinite where the mode grows at all times. Raises `ValueError` for P < 1.
+
+    >>> print(f"{sj.theory.critical_time(sj.VP(), 9):.3f} {np.arcsinh(9):.3f}")
+    2.893 2.893
+    >>> print(f"{sj.theory.critical_time(sj.EDM(), 9):.3f}")
+    3.000
     """
     return process.from_noise_to_signal(softest_ratio(process, require_volume(patch_volume)))
 
@@ -53,6 +63,10 @@ def dictionary_critical_time(
 
     NaN when every mode is stable at all times. Solved on the clock of the noise-to-signal ratio: bracketed on a
     logarithmic grid from 1e-3 to 1e3, then bisected to rounding.
+
+    >>> dictionary = sj.PatchDictionary.two_pattern(3)
+    >>> print(f"{sj.theory.dictionary_critical_time(dictionary, sj.VP(), (8, 8)):.3f}")
+    2.893
     """
 
     def excess(log_ratio: Array) -> Array:

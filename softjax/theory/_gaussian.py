@@ -38,6 +38,12 @@ def gaussian_responses(
 
     Many classes are `jax.vmap` over `field.with_label(label)`. Raises `ValueError` for times that are not positive,
     shapes that do not fit, and blocks of channels, which `ModeProbe` has at any state.
+
+    >>> field = sj.GaussianField(sj.spectral.free_field_spectrum((8, 8), 0.1, 1.0), sj.VP())
+    >>> null = sj.theory.gaussian_responses(field, [4.0, 2.0], sj.fourier_modes((8, 8), 2))
+    >>> print(np.asarray(null.rayleigh).round(3))
+    [[-0.358 -0.492 -0.51 ]
+     [ 0.049 -0.442 -0.576]]
     """
     require_positive("ts", ts)
     require(channel != "block", "channel='block' has no short cut: ModeProbe(field, modes, channel='block') has it.")

@@ -40,6 +40,12 @@ class Hartree(eqx.Module):
     * `critical_time`: where the uniform mode's growth rate stops being negative, coming from noise; NaN if it does not,
       or if `resolution` there is above 1.8: a patch then tells the patterns apart by itself, its local field has a peak
       for each of them, and no Gaussian closure can be trusted. `reason` says which.
+
+    >>> closure = sj.theory.hartree(sj.VP(), sj.log_grid(8.0, 0.5, 20), 3, (8, 8))
+    >>> print(closure.growth_rate.shape, f"{closure.critical_time:.2f}")
+    (21, 8, 8) 2.20
+    >>> print(f"{closure.correlation_length[-1]:.2f} {closure.binarised_length[-1]:.2f}")
+    1.43 0.56
     """
 
     ts: Times
@@ -108,6 +114,10 @@ def hartree(
 
     Differentiable in reverse mode. Raises `ValueError` for grids that do not decrease to a positive time, and
     neighbourhoods that do not fit; `FloatingPointError` when the integration fails (outside `jit` only).
+
+    >>> closure = sj.theory.hartree(sj.VP(), sj.log_grid(8.0, 0.5, 20), 3, (8, 8))
+    >>> print(f"{closure.critical_time:.2f} {sj.theory.critical_time(sj.VP(), 9):.2f}")
+    2.20 2.89
     """
     require_decreasing("ts", ts)
     require_positive("ts", ts)

@@ -38,6 +38,10 @@ def landau_coefficients(
     With v > 0 the tanh is not expanded at 0 but projected on the first and third Hermite polynomial of a field of that
     variance: then $r - 3uv$ is the Hartree growth rate, not its first order. Raises `ValueError` for even sides, an
     empty mask, times that are not positive and negative variances.
+
+    >>> found = sj.theory.landau_coefficients(sj.VP(), 2.0, patch_size=3)
+    >>> print(f"{found.mass:.3f} {found.stiffness:.3f} {found.quartic:.3f} {found.noise:.3f}")
+    0.973 0.543 7.962 1.000
     """
     require_positive("t", t)
     require_not_negative("variance", variance)
@@ -68,6 +72,10 @@ def long_wave_expansion(
     $\kappa_a = \beta(\alpha^2/\sigma^4)\tfrac12\sum_r C(r)r_a^2$, where C is 1 on the neighbourhood of the two-pattern
     model, and the covariance of a dictionary. Returns r, per unit of t, and (ndim,) values in sites squared per unit
     of t, along the axes. Raises `ValueError` for times that are not positive.
+
+    >>> mass, stiffness = sj.theory.long_wave_expansion(sj.VP(), 2.0, 3)
+    >>> print(f"{mass:.3f}", np.asarray(stiffness).round(3))
+    0.973 [0.543 0.543]
     """
     require_positive("t", t)
     signal = process.drift_weight(t) * process.alpha(t) ** 2 / process.sigma(t) ** 4
@@ -97,6 +105,10 @@ class LandauModel(eqx.Module):
     The paper's expansion at 0 needs $\alpha P\varphi/\sigma^2 \ll 1$, but fluctuations alone make it about 0.7 at
     $t_c$ for every P: from there on its cubic term is too strong. Given the `Hartree` prediction, the coefficients are
     those of the projection at its patch variance (`landau_coefficients`).
+
+    >>> model = sj.theory.LandauModel(sj.VP(), patch_size=3)
+    >>> print(f"{model(2.0).mass:.3f} {model(2.0).stiffness:.3f}")
+    0.973 0.543
     """
 
     process: AbstractProcess
@@ -122,7 +134,10 @@ class LandauModel(eqx.Module):
 
     @public
     def __call__(self, t: Time) -> LandauCoefficients:
-        """Coefficients at t."""
+        """Coefficients at t.
+
+        * `t`: the time, positive, in units of the process's time.
+        """
         log_t = jnp.log(jnp.asarray(t))
         grid = jax.tree.map(lambda values: values.astype(log_t.dtype), self.grid)
         variance = 0.0 if grid is None else jnp.exp(jnp.interp(log_t, *grid))
@@ -138,6 +153,10 @@ def one_loop_mass(coefficients: LandauCoefficients, variance: Time) -> Float[Arr
     * `variance`: $\langle\psi^2\rangle$ of the coarse-grained field: `patch_variance` of its structure factor.
 
     The first order in the variance of the Hartree closure. Raises `ValueError` for a negative variance.
+
+    >>> coefficients = sj.theory.landau_coefficients(sj.VP(), 2.5, patch_size=3)
+    >>> print(f"{coefficients.mass:.3f} {sj.theory.one_loop_mass(coefficients, 0.1):.3f}")
+    0.287 -0.405
     """
     require_not_negative("variance", variance)
     return coefficients.mass - 3 * coefficients.quartic * variance
@@ -151,6 +170,9 @@ def patch_variance(structure_factor: Float[Array, "..."], patch_size: Neighbourh
     * `patch_size`: the neighbourhood.
 
     Raises `ValueError` for a neighbourhood of other dimension.
+
+    >>> print(f"{sj.theory.patch_variance(jnp.ones((8, 8)), 3):.4f} {1 / 9:.4f}")
+    0.1111 0.1111
     """
     window = jnp.abs(neighbourhood_spectrum(patch_size, structure_factor.shape)).astype(structure_factor.dtype)
     return jnp.mean(window**2 * structure_factor) / window.ravel()[0] ** 2

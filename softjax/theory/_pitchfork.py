@@ -24,6 +24,10 @@ class BifurcationDiagram(eqx.Module):
     * `equilibrium`: (times,), the stable rest point m >= 0; 0 while the symmetric point is stable;
     * `near_onset`: (times,), its leading term $\sqrt{\lambda/g}$;
     * `relaxation_rate`: (times,), growth rate at the stable rest point, negative.
+
+    >>> diagram = sj.theory.bifurcation_diagram(sj.VP(), [4.0, 2.0, 1.0], 9.0)
+    >>> print(np.asarray(diagram.equilibrium).round(3), np.asarray(diagram.relaxation_rate).round(2))
+    [0.    0.638 0.887] [-0.35 -0.61 -1.08]
     """
 
     ts: Times
@@ -52,6 +56,9 @@ def pitchfork_equilibrium(process: AbstractProcess, t: Time, squared_norm: Time 
     Under VP the root of $(\tfrac12 - 1/\sigma^2)m + (\alpha/\sigma^2)\tanh(\alpha\|y\|^2m/\sigma^2) = 0$; the other is
     its negative. 0 while the symmetric point is stable. Differentiable on either side of the onset. Raises
     `ValueError` unless t and the norm are positive.
+
+    >>> print([f"{sj.theory.pitchfork_equilibrium(sj.VP(), t, 9.0):.3f}" for t in (4.0, 2.5, 1.0)])
+    ['0.000', '0.452', '0.887']
     """
     h, unstable, scale = _parameter(process, t, squared_norm)
     return jnp.where(unstable, _magnet(jnp.where(unstable, h, 2)) * scale, 0)
@@ -62,6 +69,10 @@ def pitchfork_near_onset(process: AbstractProcess, t: Time, squared_norm: Time |
     r"""Leading form $\sqrt{\lambda_\parallel/g}$ of `pitchfork_equilibrium` just after the onset; 0 before it.
 
     * `process`, `t`, `squared_norm`: as there.
+
+    >>> exact, near = sj.theory.pitchfork_equilibrium, sj.theory.pitchfork_near_onset
+    >>> print(f"{exact(sj.VP(), 2.89, 9.0):.4f} {near(sj.VP(), 2.89, 9.0):.4f}")
+    0.0454 0.0453
     """
     _, unstable, _ = _parameter(process, t, squared_norm)
     rate = linear_growth_rate(process, t, _real(squared_norm))
@@ -76,6 +87,10 @@ def bifurcation_diagram(process: AbstractProcess, ts: Times, squared_norm: Time 
     * `process`: of the noise;
     * `ts`: (times,), the grid, decreasing and positive;
     * `squared_norm`: $\|y\|^2$: N for a ±1 pattern on N sites, P for the uniform state of the patch model.
+
+    >>> diagram = sj.theory.bifurcation_diagram(sj.VP(), sj.log_grid(4.0, 1.0, 2), 9.0)
+    >>> print(np.asarray(diagram.growth_rate).round(3), np.asarray(diagram.equilibrium).round(3))
+    [-0.348  0.973  7.204] [0.    0.638 0.887]
     """
     require_decreasing("ts", ts)
     require_positive("ts", ts)

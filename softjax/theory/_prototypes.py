@@ -22,7 +22,13 @@ class PrototypeSpectrum(eqx.Module):
 
     * `covariances`: (modes,), eigenvalues of C, in units of the data squared; modes = min(K, sites);
     * `growth_rates`: (modes,), those of J along the same directions, per unit of t;
-    * `transverse`: that of all other directions, `num_transverse` in number.
+    * `transverse`: (), that of all other directions, per unit of t;
+    * `num_transverse`: how many these are.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> found = sj.theory.prototype_spectrum(sj.EmpiricalField(images, sj.VP()), 2.0)
+    >>> print(np.asarray(found.covariances).round(3), f"{found.transverse:.3f}", found.num_transverse)
+    [16.  0.] -0.657 14
     """
 
     covariances: Float[Array, " modes"]
@@ -42,6 +48,13 @@ def prototype_spectrum(field: EmpiricalField, t: Time, x: Configuration | None =
 
     From the K x K Gram matrix when there are fewer prototypes than sites. Raises `ValueError` for a time that is not
     positive and for the wrong shape.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> field = sj.EmpiricalField(images, sj.VP())
+    >>> print(f"{sj.theory.prototype_spectrum(field, 2.0).growth_rates[0]:.3f}")
+    2.240
+    >>> print(f"{sj.theory.two_pattern_eigenvalues(sj.VP(), 2.0, 16.0)[1]:.3f}")
+    2.240
     """
     require_positive("t", t)
     shape = field.patterns.shape[1:]
@@ -66,6 +79,11 @@ def prototype_critical_times(field: EmpiricalField) -> Float[Array, " modes"]:
     prototypes' covariance under their priors: $B(t) = \mathrm{arcsinh}\,\lambda_j$ under VP. The min(K, sites)
     eigenvalues include zeros, whose time is 0: stable as long as there is noise. Raises `ValueError` for unequal
     norms, with which the weights at x = 0 change with t: find the zeros of `prototype_spectrum` instead.
+
+    >>> images = jnp.stack([jnp.ones((4, 4)), -jnp.ones((4, 4))])
+    >>> times = sj.theory.prototype_critical_times(sj.EmpiricalField(images, sj.VP()))
+    >>> print(f"{times[0]:.3f} {np.arcsinh(16):.3f}")
+    3.467 3.467
     """
     norms = concrete(field.squared_norms)
     if norms is not None:

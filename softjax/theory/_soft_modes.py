@@ -19,6 +19,10 @@ class SoftModes(eqx.Module):
     * `num_amplitudes`: how many amplitudes the effective theory has: a pair ±k* shares one;
     * `num_components`: how many real ones, two for such a pair;
     * `growth_rate`: the maximum of the dispersion.
+
+    >>> found = sj.theory.classify_soft_modes(sj.theory.patch_spectrum(sj.VP(), 2.0, 3, (8, 8)))
+    >>> print(found.kind, found.wavevectors, found.num_amplitudes)
+    scalar [[0 0]] 1
     """
 
     kind: Literal["scalar", "modulated scalar", "multi-component"] = eqx.field(static=True)
@@ -39,6 +43,10 @@ def classify_soft_modes(dispersion: ArrayLike | Complex[Array, "..."], tolerance
     -k ties with k. For a measured dispersion give its standard error over that range. A constant dispersion has every
     wavevector as its maximiser. Raises `ValueError` for values that are not finite or traced, and a negative
     tolerance.
+
+    >>> waves = -sj.theory.patch_spectrum(sj.VP(), 2.0, 3, (8, 8))
+    >>> print(sj.theory.classify_soft_modes(waves).wavevectors.shape)
+    (2, 2)
     """
     require(tolerance >= 0, f"tolerance must not be negative, got {tolerance}.")
     values = concrete(dispersion)

@@ -18,6 +18,9 @@ def speciation_time(process: AbstractProcess, variance: Time) -> Float[Array, ""
 
     On the clock $dx = -x\,dt + \sqrt2\,dW$, `VP(beta=2)`, it is $\tfrac12\log\Lambda$. Written as $\sigma/\alpha =
     \sqrt{\Lambda - 1}$ it serves every process. Raises `ValueError` unless it exceeds 1.
+
+    >>> print(f"{sj.theory.speciation_time(sj.VP(), 16.0):.3f} {np.log(16):.3f}")
+    2.773 2.773
     """
     known = concrete(variance)
     if known is not None:
@@ -38,6 +41,9 @@ def two_cloud_agreement(process: AbstractProcess, t: Time, squared_norm: Time, w
     \sigma^2$, and ends in the upper cloud with probability $p = 1/(1 + e^{-2\alpha\|\mu\|q/v})$; clones agree with
     probability $\phi = E[p^2 + (1 - p)^2]$. The integral is a trapezoidal rule on a smooth integrand that decays like
     a Gaussian, exact to rounding.
+
+    >>> print([f"{sj.theory.two_cloud_agreement(sj.VP(), t, 16.0):.3f}" for t in (8.0, 3.0, 0.5)])
+    ['0.503', '0.740', '0.999']
     """
     v = process.alpha(t) ** 2 * jnp.asarray(width) ** 2 + process.sigma(t) ** 2
     shift = process.alpha(t) * jnp.sqrt(squared_norm) / jnp.sqrt(v)

@@ -31,6 +31,10 @@ def two_pattern_eigenvalues(
 
     The transverse one, $\beta(\tfrac12 - 1/\sigma^2)$, is (N - 1)-fold; the other adds
     $\beta\alpha^2\|y\|^2/\sigma^4$. Raises `ValueError` for a time that is not positive.
+
+    >>> transverse, along = sj.theory.two_pattern_eigenvalues(sj.VP(), 2.0, 9.0)
+    >>> print(f"{transverse:.3f} {along:.3f}")
+    -0.657 0.973
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, jnp.zeros(())), linear_growth_rate(process, t, jnp.asarray(squared_norm))
@@ -48,6 +52,9 @@ def neighbourhood_spectrum(
     `patch_size` is the odd side w of a hypercube, for which $\hat W = \prod_a \sin(wk_a/2)/\sin(k_a/2)$, Eq. (16); a
     tuple of odd sides; or a boolean mask of odd sides, around its centre. Shape (*shape), FFT order; complex for a
     mask that is not even in r. Raises `ValueError` for even sides and empty masks.
+
+    >>> print(np.asarray(sj.theory.neighbourhood_spectrum(3, (8, 8))[0, :3]).round(3))
+    [9.    7.243 3.   ]
     """
     symbol = neighbourhood_symbol(patch_size, shape)
     return jnp.asarray(symbol, complex if np.iscomplexobj(symbol) else float)
@@ -66,6 +73,10 @@ def patch_spectrum(
 
     Shape (*shape), FFT order. $\lambda(k) = \beta[\tfrac12 - 1/\sigma^2 + (\alpha^2/\sigma^4)\hat W(k)]$ under VP.
     Raises `ValueError` for times that are not positive.
+
+    >>> rates = sj.theory.patch_spectrum(sj.VP(), sj.theory.critical_time(sj.VP(), 9), 3, (8, 8))
+    >>> print(abs(np.asarray(rates[0, 0])).round(4), f"{rates[0, 1]:.3f}")
+    0.0 -0.109
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, neighbourhood_spectrum(patch_size, shape))
@@ -83,6 +94,9 @@ def flow_growth_rate(process: AbstractProcess, t: Time, patch_volume: Time | int
     positive at every t for P > 1, so that the flow has no critical time (for P = 1 the rate falls to 0 as t grows, and
     no further). Under EDM, whose probed drift is the flow, $(P/\sigma^2 - 1)/\sigma$, with a critical time. For any
     process $\frac{\beta\alpha^2}{2\sigma^4}P - \sigma'/\sigma$. Raises `ValueError` for P < 1 or t <= 0.
+
+    >>> print([f"{sj.theory.flow_growth_rate(sj.VP(), t, 9):.3f}" for t in (4.0, 2.0, 1.0)])
+    ['0.076', '0.736', '3.852']
     """
     require_positive("t", t)
     volume = require_volume(patch_volume)
@@ -111,6 +125,11 @@ def dictionary_spectrum(
     r of the patch, under the priors weighted with $e^{-\alpha^2\|y\|^2/2\sigma^2}$ when norms differ. C is in general
     not even, hence the imaginary part: the patch score is not a gradient field. Raises `ValueError` for patches that
     do not fit and times that are not positive.
+
+    >>> dictionary = sj.PatchDictionary.ising(3, 4, p_global=0.9, key=jr.key(0))
+    >>> rates = sj.theory.dictionary_spectrum(dictionary, sj.VP(), 2.0, (8, 8))
+    >>> print(rates.shape, bool(rates.real[0, 0] == rates.real.max()))
+    (8, 8) True
     """
     require_positive("t", t)
     return linear_growth_rate(process, t, covariance_spectrum(dictionary, process, t, shape))
