@@ -25,6 +25,12 @@ class ModeResponse(eqx.Module):
     * `direction_rayleigh`, `direction_magnitude`: (modes,).
 
     With `channel="block"` each has two axes more, the channel of the response and that of the direction.
+
+    >>> def f(x):
+    ...     return -x + 0.2 * sum(jnp.roll(x, s, a) for s in (1, -1) for a in (0, 1))
+    >>> found = sj.mode_response(f, jnp.zeros((8, 8)), sj.fourier_modes((8, 8), 1))
+    >>> print(np.asarray(found.rayleigh).round(3), found.direction_rayleigh.shape)
+    [-0.2   -0.317] (5,)
     """
 
     rayleigh: Float[Array, "shells ..."]
@@ -69,6 +75,11 @@ def mode_response(
     Not compiled here, since `f` is usually a closure: wrap the caller in `jax.jit`. For a softjax field at many
     times, `ModeProbe` is faster. Raises `ValueError` for a state that is not finite or does not fit the modes, a
     step that is not positive, and a drift of another shape.
+
+    >>> modes = sj.fourier_modes((8, 8), 1)
+    >>> response = sj.mode_response(lambda x: -jnp.sin(x), jnp.zeros((8, 8)), modes)
+    >>> print(np.asarray(response.rayleigh).round(3), np.asarray(response.magnitude).round(3))
+    [-1. -1.] [1. 1.]
     """
     modes = in_channels(modes, x.shape, channels, channel)
     block = channels if channels and channel == "block" else 0
@@ -109,7 +120,11 @@ def respond(jv: Float[Array, "modes ..."], modes: FourierModes, block: int = 0) 
     if block:
         return _respond_in_each(jv, modes, block)
     rayleigh = _sum_over_sites(modes.directions * jv)
-    magnitude = jnp.sqrt(_sum_over_sites(jv**2))
+    return averaged(modes, rayleigh, jnp.sqrt(_sum_over_sites(jv**2)))
+
+
+def averaged(modes: FourierModes, rayleigh: Float[Array, " modes"], magnitude: Float[Array, " modes"]) -> ModeResponse:
+    """The responses of all directions, with their means over shells."""
     return ModeResponse(modes.shell_mean(rayleigh), modes.shell_mean(magnitude), rayleigh, magnitude)
 
 
