@@ -13,7 +13,12 @@ from softjax.convert._parameters import CheckpointError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a file of torch's, in torch's names and axes."""
+    """The contents of a file of torch's, in torch's names and axes.
+
+    >>> checkpoint = sj.convert.read_checkpoint(sj.convert.shipped("classifier-binary") / "weights.safetensors")
+    >>> checkpoint.layout, len(checkpoint.tensors)
+    ('safetensors', 26)
+    """
 
     layout: str
     """The kind of file: "EDM2 pickle", "torch zip" or "safetensors"."""

@@ -56,6 +56,10 @@ def read_checkpoint(path: Path | str, *, key: str | None = None, prefix: str | N
 
     Raises `FileNotFoundError` if `path` is missing; `CheckpointError`, naming what is wrong with the file, or the keys
     or prefixes among which to choose; `ValueError` for `key` or `prefix` where a file has nothing to choose from.
+
+    >>> checkpoint = sj.convert.read_checkpoint(sj.convert.shipped("classifier-binary") / "weights.safetensors")
+    >>> sorted(checkpoint.tensors)[0], checkpoint.tensors["output.bias"].shape
+    ('convolutions.0.bias', (10,))
     """
     path = locate(Path(path))
     layout = recognise(path)
@@ -106,6 +110,11 @@ def convert(
     `CheckpointError` for a file that is damaged, refused or of another network, and for one of several networks, which
     it lists; `ValueError` for a head, options, a key or a prefix that the network or its file does not take. Nothing
     is written in any of these cases.
+
+    >>> path = sj.convert.fetch("edm2-img64-xs-0134217-0.110")  # doctest: +SKIP
+    >>> folder = sj.convert.convert(path, "edm2-xs")  # doctest: +SKIP
+    >>> sj.convert.load_network(folder).denoise(1.0, jnp.zeros((64, 64, 3))).shape  # doctest: +SKIP
+    (64, 64, 3)
     """
     out, given = Path(out).absolute(), {name: _plain(value) for name, value in (options or {}).items()}
     with naming(source):

@@ -28,6 +28,13 @@ def save_covariance(folder: Path | str, field: CovarianceField, num_samples: int
     * `data`: which data they are, in words.
 
     Eigenvectors are kept in half precision (mode responses change by 1e-4), those of vanishing variance not at all.
+
+    >>> import tempfile
+    >>> field = sj.CovarianceField.from_samples(jnp.arange(48.0).reshape(3, 4, 4) ** 2, sj.VP())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sj.convert.save_covariance(folder, field, 3, "three ramps")
+    ...     print(sj.convert.load_covariance(folder, sj.VP())[1])
+    3 samples of three ramps
     """
     require(field.variances.ndim == 1, "the covariance of one set of data is stored, not those of classes.")
     kept = np.asarray(field.variances) > _LEAST_VARIANCE * float(np.max(field.variances))
@@ -51,6 +58,10 @@ def load_covariance(folder: Path | str, process: AbstractProcess) -> tuple[Covar
     * `process`: the noise.
 
     Raises `CheckpointError` for a file that is not as it was written.
+
+    >>> field, data = sj.convert.load_covariance(sj.convert.shipped("fashion-binary"), sj.VP())
+    >>> field.mean.shape, field.vectors.shape[1:]
+    ((28, 28), (28, 28))
     """
     path = Path(folder) / COVARIANCE
     if not path.is_file():

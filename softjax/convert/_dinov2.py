@@ -68,11 +68,18 @@ def dinov2_from_tensors(
 ) -> DINOv2:
     """The classifier of a backbone, original or Hugging Face, and of a linear head that is stored apart, if any.
 
-    `head` holds the `weight` and `bias` of an original one- or four-layer head. Hugging Face's classifiers have
-    theirs in the same file. Without one the network returns its features. `num_heads` is needed where attention heads
-    are not 64 wide, as they are in every published network. Parameters take the default float type.
+    * `backbone`: arrays by name, as `read_checkpoint(...).tensors`;
+    * `head`: the `weight` and `bias` of an original one- or four-layer head. Hugging Face's classifiers have theirs in
+      the same file. Without one the network returns its features;
+    * `num_heads`: needed where attention heads are not 64 wide, as they are in every published network.
+
+    Parameters take the default float type.
 
     Raises `CheckpointError` for tensors of another network, listing every one that does not fit.
+
+    >>> backbone = sj.convert.read_checkpoint("dinov2_vits14_pretrain.pth").tensors  # doctest: +SKIP
+    >>> sj.convert.dinov2_from_tensors(backbone).features(jnp.zeros((224, 224, 3))).shape  # doctest: +SKIP
+    (1920,)
     """
     tensors = _with_merged_attention({re.sub(r"^dinov2(_with_registers)?\.", "", k): v for k, v in backbone.items()})
     tensors |= {f"head.{name}": value for name, value in (head or {}).items()}

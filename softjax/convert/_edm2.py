@@ -89,7 +89,16 @@ def edm2_parameters(tensors: Mapping[str, np.ndarray], config: EDM2Config) -> di
 
 
 def edm2_from_tensors(tensors: Mapping[str, np.ndarray], config: EDM2Config) -> EDM2:
-    """The network of a checkpoint, its tensors converted to the default float type before anything is computed."""
+    """The network of a checkpoint, its tensors converted to the default float type before anything is computed.
+
+    * `tensors`: arrays by the names of a checkpoint, as `read_checkpoint(...).tensors`;
+    * `config`: the architecture.
+
+    >>> checkpoint = sj.convert.read_checkpoint("edm2-img64-xs-0134217-0.110.pkl")  # doctest: +SKIP
+    >>> config = sj.networks.EDM2Config.preset("xs")  # doctest: +SKIP
+    >>> sj.convert.edm2_from_tensors(checkpoint.tensors, config)(1.0, jnp.zeros((64, 64, 3))).shape  # doctest: +SKIP
+    (64, 64, 3)
+    """
     return with_parameters(_outline(config), edm2_parameters(tensors, config))
 
 

@@ -68,13 +68,19 @@ def published(name: str) -> Published:
 
 
 def fetch(name: str, folder: Path | str | None = None, *, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Downloads a published file into `folder` (by default the user's cache), and returns its path.
+    """Downloads a published file into a folder, and returns its path.
 
-    A file that is there already is not downloaded again, one that was begun is resumed. `progress` is called with the
-    bytes there so far and in all, 0 if the server does not say.
+    * `name`: one of `PUBLISHED`, or any of EDM2's, such as "edm2-img64-s-1073741-0.075";
+    * `folder`: where it is put, by default the user's cache;
+    * `progress`: called with the bytes there so far and in all, 0 if the server does not say.
+
+    A file that is there already is not downloaded again, one that was begun is resumed.
 
     Raises `ValueError` for an unknown name, `ConnectionError` when the file cannot be had from here, with the URL to
     fetch by other means, and `CheckpointError` when what came is not the published file.
+
+    >>> sj.convert.fetch("dinov2_vits14_pretrain", "weights").name  # doctest: +SKIP
+    'dinov2_vits14_pretrain.pth'
     """
     wanted = published(name)
     folder = _cache() if folder is None else Path(folder)

@@ -11,7 +11,14 @@ import numpy as np
 
 
 class CheckpointError(ValueError):
-    """A file that is not the checkpoint it should be: damaged, refused, or of another network."""
+    """A file that is not the checkpoint it should be: damaged, refused, or of another network.
+
+    >>> try:
+    ...     sj.convert.with_parameters({"scale": jnp.ones(3)}, {"scale": np.ones(2)})
+    ... except sj.convert.CheckpointError as error:
+    ...     print(error)
+    these are the weights of another architecture: scale has shape (2,), the network's has (3,).
+    """
 
 
 def short(value: Any) -> str:
@@ -31,20 +38,40 @@ def naming(path: Path | str) -> Iterator[None]:
 
 
 def parameter_names(network: Any) -> list[str]:
-    """Dotted path of every leaf, in the order of `jax.tree.leaves`: "encoder.0.0.conv1.kernel"."""
+    """Dotted path of every leaf, in the order of `jax.tree.leaves`: "encoder.0.0.conv1.kernel".
+
+    * `network`: any pytree of arrays.
+
+    >>> sj.convert.parameter_names({"layers": [jnp.ones(2), jnp.ones(3)]})
+    ['layers.0', 'layers.1']
+    """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(network)]
     return [".".join(_segment(key) for key in path if _segment(key) != "value") for path in paths]
 
 
 def parameters(network: Any) -> dict[str, np.ndarray]:
-    """Every leaf of a network, by dotted path."""
+    """Every leaf of a network, by dotted path.
+
+    * `network`: any pytree of arrays.
+
+    >>> values = sj.convert.parameters({"layers": [jnp.ones(2), jnp.ones(3)]})
+    >>> print(list(values), values["layers.1"])
+    ['layers.0', 'layers.1'] [1. 1. 1.]
+    """
     return dict(zip(parameter_names(network), map(np.asarray, jax.tree.leaves(network)), strict=True))
 
 
 def with_parameters(network: Any, values: Mapping[str, np.ndarray]) -> Any:
     """The network (or the shapes of one, by `jax.eval_shape`) with every leaf replaced, in that leaf's dtype.
 
+    * `network`: any pytree of arrays, or of their shapes;
+    * `values`: arrays by dotted path, as `parameters` returns them.
+
     Raises `CheckpointError` naming each parameter that is missing, left over or of another shape.
+
+    >>> zeros = {"weight": np.zeros(2), "bias": np.zeros(1)}
+    >>> sj.convert.with_parameters({"weight": jnp.ones(2), "bias": jnp.ones(1)}, zeros)["weight"].tolist()
+    [0.0, 0.0]
     """
     return with_read_parameters(network, {name: value.shape for name, value in values.items()}, values.__getitem__)
 

@@ -39,11 +39,26 @@ def save_network(
 ) -> None:
     """Writes a network of `softjax.networks`, and the process it was trained for, into `folder`.
 
-    `about` holds what a reader should know (source, licence, training), JSON types only. Files appear under their
+    * `folder`: where to, made if it is not there;
+    * `network`: one of `softjax.networks`;
+    * `process`: the one that it was trained for; None for classifiers;
+    * `prediction`: what it returns, as for `NetworkField`;
+    * `about`: what a reader should know (source, licence, training), JSON types only;
+    * `dtype`: precision of the file, "float32" or "float16".
+
+    Files appear under their
     names only when whole: `network.json`, written last, makes the folder loadable, and holds the weights' checksum.
 
     Raises `ValueError` for a process that can't be stored, or that the network can't have been trained for: EDM2 is the
     "denoiser" of an EDM process with its own `sigma_data`, classifiers have none.
+
+    >>> import tempfile
+    >>> from flax import nnx
+    >>> network = sj.networks.UNet(sj.networks.UNetConfig(widths=(8,), embedding_size=8), rngs=nnx.Rngs(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sj.convert.save_network(folder, network, sj.VP())
+    ...     print(sj.convert.load_network(folder).process, sj.convert.read_description(folder)["prediction"])
+    VP(beta=1) noise
     """
     save_parameters(folder, network.config, parameters(network), process, prediction, about, dtype)
 
@@ -87,8 +102,14 @@ def save_parameters(
 def load_module(folder: Path | str) -> Any:
     """The network in `folder`; raises `FileNotFoundError`, or `CheckpointError` for files that are not what they say.
 
+    * `folder`: one that `save_network`, `convert` or a training wrote, or `shipped(...)`.
+
     Parameters take the default float type, whatever precision they were stored in. Everything in the description is
     checked before a network is built of it, and parameters must be finite floating-point numbers.
+
+    >>> classify = sj.convert.load_module(sj.convert.shipped("classifier-grey"))
+    >>> classify(jnp.zeros((28, 28))).shape
+    (10,)
     """
     return _load(folder, read_description(folder))
 
@@ -96,8 +117,15 @@ def load_module(folder: Path | str) -> Any:
 def load_network(folder: Path | str, label: int | None = None) -> NetworkField:
     """The field of the network in `folder`: `load_module` with the process that it was trained for.
 
-    `label` is one of the network's classes, or None for none. Raises `ValueError` for one that it does not have,
-    `FileNotFoundError`, or `CheckpointError` for files that are not what they say.
+    * `folder`: one that `save_network`, `convert` or a training wrote, or `shipped(...)`;
+    * `label`: one of the network's classes, or None for none.
+
+    Raises `ValueError` for a class that it does not have, `FileNotFoundError`, or `CheckpointError` for files that are
+    not what they say.
+
+    >>> field = sj.convert.load_network(sj.convert.shipped("fashion-binary"))
+    >>> field.process, field.denoise(2.0, jnp.zeros((28, 28))).shape
+    (VP(beta=1), (28, 28))
     """
     description = read_description(folder)
     with naming(Path(folder) / DESCRIPTION):
@@ -126,7 +154,13 @@ def _channels(config: Any) -> int | None:
 def read_description(folder: Path | str) -> dict[str, Any]:
     """The contents of `network.json`.
 
+    * `folder`: one that `save_network`, `convert` or a training wrote, or `shipped(...)`.
+
     Raises `FileNotFoundError`, or `CheckpointError` for a file that is damaged or has none of its entries.
+
+    >>> description = sj.convert.read_description(sj.convert.shipped("fashion-binary"))
+    >>> description["architecture"], description["process"]
+    ('unet', {'name': 'VP', 'beta': 1.0})
     """
     path = Path(folder) / DESCRIPTION
     if not path.is_file():

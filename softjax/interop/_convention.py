@@ -74,6 +74,21 @@ class Convention(eqx.Module):
 class TorchNetwork(eqx.Module):
     """A torch module as a JAX function of the time and one configuration: what `from_torch` returns.
 
+    * `parameters`: parameters and buffers by torch's names, the leaves; empty for a black box;
+    * `convention`: how the module is called;
+    * `is_traced`: whether JAX sees the operations: a black box can be evaluated, not differentiated;
+    * `run`: the module's operations.
+
+    * `parameters`: parameters and buffers by torch's names, the leaves; empty for a black box;
+    * `convention`: how the module is called;
+    * `is_traced`: whether JAX sees the operations: a black box can be evaluated, not differentiated;
+    * `run`: the module's operations.
+
+    * `parameters`: parameters and buffers by torch's names, the leaves; empty for a black box;
+    * `convention`: how the module is called;
+    * `is_traced`: whether JAX sees the operations: a black box can be evaluated, not differentiated;
+    * `run`: the module's operations.
+
     Called as `network(t, x)`, or `network(t, x, label)` for a module that takes a label:
 
     * `t`: the time, one number, in the units of the module divided by `time_scale`;
@@ -82,6 +97,14 @@ class TorchNetwork(eqx.Module):
 
     Returns an array of the shape of `x`, in the wider precision of parameters and `x`. Raises `ValueError` for an `x`
     of another kind, and for a label that is missing, or that the module does not take.
+
+    >>> import torch
+    >>> class Half(torch.nn.Module):
+    ...     def forward(self, x, t):
+    ...         return 0.5 * x
+    >>> network = sj.interop.from_torch(Half().eval(), shape=(4, 4), channels="single")
+    >>> network.is_traced, network(1.0, jnp.ones((4, 4))).shape
+    (True, (4, 4))
     """
 
     parameters: dict[str, Array]
@@ -102,7 +125,12 @@ class TorchNetwork(eqx.Module):
         return hashed(self)
 
     def __call__(self, t: Any, x: Any, label: Any = None) -> Array:
-        """The network's output for one configuration."""
+        """The network's output for one configuration.
+
+        * `t`: the time, one number, in the units of the module divided by `time_scale`;
+        * `x`: one configuration;
+        * `label`: the class, an integer, for a module that takes one.
+        """
         convention = self.convention
         parameters, x = wider(self.parameters, real("x", x))
         _require_configuration(convention, x.shape)

@@ -47,7 +47,18 @@ class PreconditionedNetwork(eqx.Module):
 
 
 class DiffusersModel(eqx.Module):
-    """A model read by `load_diffusers`: `field` is ready to use, with `model.field.with_label(3)` for a class."""
+    """A model read by `load_diffusers`, with a field that is ready to use.
+
+    * `field`: the network as a field, with `model.field.with_label(3)` for a class;
+    * `shape`: of one configuration, (height, width, channels), or (height, width) for one channel;
+    * `channels`: how many channels the images have;
+    * `num_classes`: how many classes, or None for a model without;
+    * `description`: what was read, in words.
+
+    >>> model = sj.interop.load_diffusers("ddpm-cifar10-32")  # doctest: +SKIP
+    >>> sj.simulate(model.field, jnp.linspace(999, 0, 100), key=jr.key(0), shape=model.shape).x.shape  # doctest: +SKIP
+    (32, 32, 3)
+    """
 
     field: NetworkField
     shape: tuple[int, ...] = eqx.field(static=True)
@@ -100,6 +111,10 @@ def load_diffusers(
     fit; `FileNotFoundError` if a part of the folder is missing; `CheckpointError` for a file that is damaged, of
     another kind of model, or not what the others say, naming file and reason; `ValueError` for a model of latents, a
     label that the model does not have, and a shape that it can't take.
+
+    >>> model = sj.interop.load_diffusers("ddpm-cifar10-32")  # doctest: +SKIP
+    >>> model.field.denoise(500, jnp.zeros(model.shape)).shape  # doctest: +SKIP
+    (32, 32, 3)
     """
     files = find(Path(folder))
     values = schedule(files.scheduler, read_json(files.scheduler), denoiser)

@@ -64,6 +64,14 @@ def from_torch(
     Raises `ModuleNotFoundError` or `ImportError` if torch or torchax is missing, or their versions do not fit: the
     message says which do; `ValueError` for a module in training mode, a TorchScript program, an argument that does not
     exist, and a module that can't be called like this or returns another shape.
+
+    >>> import torch
+    >>> class Half(torch.nn.Module):
+    ...     def forward(self, x, t):
+    ...         return 0.5 * x
+    >>> network = sj.interop.from_torch(Half().eval(), shape=(4, 4), channels="same", batch=False)
+    >>> print(sj.NetworkField(network, sj.EDM(), "denoiser").score(1.0, jnp.ones((4, 4)))[0, 0])
+    -0.5
     """
     torch = optional("torch")
     env = environment()

@@ -48,9 +48,17 @@ def _cubic(distances: np.ndarray, a: float) -> np.ndarray:
 def preprocess(image: np.ndarray, resize: int = 256, crop: int = 224) -> Float[Array, "crop crop 3"]:
     """An 8-bit image (h, w, 3) as DINOv2's classifiers were evaluated: the centre of the image, normalised.
 
+    * `image`: (h, w, 3), bytes 0 to 255;
+    * `resize`: the shorter side after resizing, in pixels;
+    * `crop`: side of the result, in pixels.
+
     The shorter side is brought to `resize` pixels by Pillow's antialiased bicubic filter on 8-bit numbers, the centre
     `crop` x `crop` cut out, scaled to [0, 1] and normalised by ImageNet's mean and standard deviation. Runs in NumPy.
     Raises `ValueError` for other arrays and for a crop that is larger than the resized image.
+
+    >>> photo = np.full((40, 30, 3), 128, np.uint8)
+    >>> print(sj.networks.preprocess(photo, resize=30, crop=28).shape)
+    (28, 28, 3)
     """
     require(
         image.ndim == 3 and image.shape[-1] == 3 and image.dtype == np.uint8,
@@ -79,8 +87,14 @@ def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def preprocess_sample(x: Configuration, shape: tuple[int, int] = (224, 224)) -> Float[Array, "h w 3"]:
     """A sample (h, w, 3) on the scale of -1 to 1, such as a diffusion model's, made ready and differentiable in `x`.
 
+    * `x`: (h, w, 3), from -1 to 1;
+    * `shape`: height and width of the result, in pixels.
+
     It is taken to (x + 1) / 2, resized to `shape` by the same antialiased cubic filter without rounding, and
     normalised. DINOv2 needs sides that are multiples of its patches' 14. Raises `ValueError` for other arrays.
+
+    >>> sj.networks.preprocess_sample(jnp.zeros((8, 8, 3)), (14, 14)).shape
+    (14, 14, 3)
     """
     require(x.ndim == 3 and x.shape[-1] == 3, f"x must be one image (h, w, 3), got shape {x.shape}; batch by jax.vmap.")
     sides = zip(x.shape[:2], shape, strict=True)

@@ -14,7 +14,13 @@ from softjax.networks.unet import GROUP_SIZE, GroupNorm
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Everything that fixes the architecture."""
+    """Everything that fixes the architecture.
+
+    >>> from flax import nnx
+    >>> config = sj.networks.ClassifierConfig(num_classes=2, side=8, widths=(8,))
+    >>> sj.networks.Classifier(config, rngs=nnx.Rngs(0))(jnp.zeros((8, 8))).shape
+    (2,)
+    """
 
     num_classes: int = 10
     """Classes that images are told apart by."""
@@ -32,7 +38,15 @@ class ClassifierConfig:
 
 
 class Classifier(nnx.Module):
-    """`network(x)`: logits (num_classes,) of one image (side, side) with values in [-1, 1]."""
+    """`network(x)`: logits (num_classes,) of one image (side, side) with values in [-1, 1].
+
+    * `config`: the architecture, by default `ClassifierConfig()`;
+    * `rngs`: `flax.nnx.Rngs`, for the initial weights.
+
+    >>> network = sj.convert.load_module(sj.convert.shipped("classifier-binary"))
+    >>> network(-jnp.ones((28, 28))).shape
+    (10,)
+    """
 
     def __init__(self, config: ClassifierConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or ClassifierConfig()
@@ -50,7 +64,10 @@ class Classifier(nnx.Module):
         self.output = nnx.Linear(coarsest**2 * width, config.num_classes, param_dtype=dtype, rngs=rngs)
 
     def __call__(self, x: Configuration) -> Float[Array, " classes"]:
-        """Logits of one image (side, side); raises `ValueError` for other shapes."""
+        """Logits of one image (side, side); raises `ValueError` for other shapes.
+
+        * `x`: one image, (side, side), from -1 to 1.
+        """
         require_shape("x", x.shape, (self.config.side,) * 2)
         h = x[..., None]
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):

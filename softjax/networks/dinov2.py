@@ -29,7 +29,12 @@ _LAYERS = {"linear": 1, "linear4": 4}  # blocks whose class tokens the head sees
 
 @dataclass(frozen=True)
 class DINOv2Config:
-    """Everything that fixes the architecture. The defaults are ViT-B/14's with the four-layer head on ImageNet-1k."""
+    """Everything that fixes the architecture. The defaults are ViT-B/14's with the four-layer head on ImageNet-1k.
+
+    >>> config = sj.networks.DINOv2Config.preset("vits14", num_classes=0)
+    >>> config.width, config.depth, config.num_features
+    (384, 12, 1920)
+    """
 
     width: int = 768
     """Width of the tokens."""
@@ -81,7 +86,10 @@ class DINOv2Config:
     def preset(cls, name: str, **changes: Any) -> "DINOv2Config":
         """The published sizes: "vits14", "vitb14", "vitl14", each also with registers as "vits14_reg" and so on.
 
-        `changes` replace single options. Raises `ValueError` for another name, such as "vitg14", whose blocks have
+        * `name`: of the size;
+        * `changes`: options to be replaced, by name.
+
+        Raises `ValueError` for another name, such as "vitg14", whose blocks have
         gated perceptrons (SwiGLU) that are not built here.
         """
         sizes = {"vits14": (384, 12, 6), "vitb14": (768, 12, 12), "vitl14": (1024, 24, 16)}
@@ -101,7 +109,17 @@ class DINOv2Config:
 
 
 class DINOv2(nnx.Module):
-    """`network(x)`: logits (num_classes,) of one normalised image (h, w, 3), sides multiples of the patches'."""
+    """`network(x)`: logits (num_classes,) of one normalised image (h, w, 3), sides multiples of the patches'.
+
+    * `config`: the architecture, by default `DINOv2Config()`;
+    * `rngs`: `flax.nnx.Rngs`, for the initial weights.
+
+    >>> from flax import nnx
+    >>> config = sj.networks.DINOv2Config(width=16, depth=1, num_heads=2, table_size=2, num_classes=5, head="linear")
+    >>> network = sj.networks.DINOv2(config, rngs=nnx.Rngs(0))
+    >>> network(jnp.zeros((28, 28, 3))).shape, network.features(jnp.zeros((28, 28, 3))).shape
+    ((5,), (32,))
+    """
 
     def __init__(self, config: DINOv2Config | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or DINOv2Config()
@@ -117,12 +135,18 @@ class DINOv2(nnx.Module):
         self.head = _linear(config.num_features, config.num_classes, rngs) if config.num_classes else None
 
     def __call__(self, x: Configuration) -> Float[Array, " classes"]:
-        """Logits of one image; raises `ValueError` for images that do not fit the network."""
+        """Logits of one image; raises `ValueError` for images that do not fit the network.
+
+        * `x`: one image, (h, w, 3), as `preprocess` makes it.
+        """
         features = self.features(x)
         return features if self.head is None else self.head(features)
 
     def features(self, x: Configuration) -> Float[Array, " features"]:
-        """What the head sees: normalised class tokens of the last block or four, then the mean of the patches."""
+        """What the head sees: normalised class tokens of the last block or four, then the mean of the patches.
+
+        * `x`: one image, (h, w, 3), as `preprocess` makes it.
+        """
         num_layers, registers = _LAYERS[self.config.head], self.config.num_registers
         tokens, kept = self._embed(x), []
         for index, block in enumerate(self.blocks):
@@ -147,7 +171,10 @@ class DINOv2(nnx.Module):
         return jnp.concatenate([class_token[None], *registers, patches])
 
     def patch_positions(self, rows: int, columns: int) -> Float[Array, "rows columns width"]:
-        """The position table interpolated to an image of so many patches; as it is at its own size."""
+        """The position table interpolated to an image of so many patches; as it is at its own size.
+
+        * `rows`, `columns`: of the image, in patches.
+        """
         config = self.config
         size = config.table_size
         table = self.positions[1:].reshape(size, size, config.width)

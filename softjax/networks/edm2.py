@@ -52,7 +52,12 @@ _SIZES = {"xs": (128, 0.0), "s": (192, 0.0), "m": (256, 0.1), "l": (320, 0.1), "
 
 @dataclass(frozen=True)
 class EDM2Config:
-    """Everything that fixes the architecture; by default EDM2-S for ImageNet at 64 x 64."""
+    """Everything that fixes the architecture; by default EDM2-S for ImageNet at 64 x 64.
+
+    >>> config = sj.networks.EDM2Config.preset("xs", label_dim=0)
+    >>> config.widths, config.resolutions, config.stride
+    ((128, 256, 384, 512), (64, 32, 16, 8), 8)
+    """
 
     img_resolution: int = 64
     """Side of the training images. Others whose sides are multiples of `stride` pass too."""
@@ -146,7 +151,11 @@ class EDM2Config:
 
     @classmethod
     def preset(cls, size: str, **changes: Any) -> "EDM2Config":
-        """A published size, "xs", "s", "m", "l", "xl" or "xxl", for ImageNet at 64 x 64, with some options changed."""
+        """A published size, "xs", "s", "m", "l", "xl" or "xxl", for ImageNet at 64 x 64, with some options changed.
+
+        * `size`: the name;
+        * `changes`: options to be replaced, by name.
+        """
         require_option("size", size, _SIZES)
         channels, dropout = _SIZES[size]
         return cls(**{"model_channels": channels, "dropout": dropout} | changes)
@@ -178,7 +187,17 @@ class EDM2Config:
 
 
 class EDM2(nnx.Module):
-    """`network(sigma, x)`, or `network(sigma, x, label)`: the denoised image, with the shape of `x`."""
+    """`network(sigma, x)`, or `network(sigma, x, label)`: the denoised image, with the shape of `x`.
+
+    * `config`: the architecture, by default `EDM2Config()`;
+    * `rngs`: `flax.nnx.Rngs`, for the initial weights.
+
+    >>> from flax import nnx
+    >>> config = sj.networks.EDM2Config(8, 1, label_dim=0, model_channels=8, channel_mult=(1,), num_blocks=1)
+    >>> network = sj.networks.EDM2(config, rngs=nnx.Rngs(0))
+    >>> sj.NetworkField(network, sj.EDM(0.5), "denoiser").denoise(1.0, jnp.zeros((8, 8))).shape
+    (8, 8)
+    """
 
     def __init__(self, config: EDM2Config | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or EDM2Config()
@@ -223,9 +242,14 @@ class EDM2(nnx.Module):
     ) -> Configuration:
         """D(x; sigma = t) of one image, (h, w) or (h, w, channels).
 
-        `label` is a class, weights of the classes, shape (label_dim,), or None, which a conditional network takes for
-        no class at all. `key` switches on the dropout of training. Raises `ValueError` for images and labels that do
-        not fit the network. A class out of range that is traced, and so can't be looked at, makes the image NaN.
+        * `t`: the noise level sigma, in units of the data;
+        * `x`: the noisy image, (h, w) or (h, w, channels), in units of the data;
+        * `label`: a class, weights of the classes, shape (label_dim,), or None, which a conditional network takes for
+          no class at all;
+        * `key`: switches on the dropout of training.
+
+        Raises `ValueError` for images and labels that do not fit the network. A class out of range that is traced, and
+        so can't be looked at, makes the image NaN.
         """
         image = x[..., None] if self.config.img_channels == 1 and x.ndim == 2 else x
         sigma, sigma_data = jnp.asarray(t, x.dtype), self.config.sigma_data
@@ -241,7 +265,12 @@ class EDM2(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> Configuration:
-        """F(x; c_noise), the network without its preconditioning, of one image (h, w, channels) of unit variance."""
+        """F(x; c_noise), the network without its preconditioning, of one image (h, w, channels) of unit variance.
+
+        * `c_noise`: ln(sigma) / 4;
+        * `x`: the image, (h, w, channels), of unit variance;
+        * `label`, `key`: as for the network.
+        """
         config = self.config
         self._check_image(x)
         embedding = self.embed(jnp.asarray(c_noise, x.dtype), label)
@@ -261,7 +290,11 @@ class EDM2(nnx.Module):
         return self.output(h, self.output_gain[...]).astype(x.dtype)
 
     def embed(self, c_noise: Float[Array, ""], label: Label = None) -> Float[Array, " size"]:
-        """Embedding of noise level and label that every block sees."""
+        """Embedding of noise level and label that every block sees.
+
+        * `c_noise`: ln(sigma) / 4;
+        * `label`: as for the network.
+        """
         embedding = self.noise(self.noise_features(c_noise))
         if self.label is not None:
             weights = self._label_weights(label, embedding.dtype)
@@ -271,7 +304,10 @@ class EDM2(nnx.Module):
         return mp_silu(embedding)
 
     def log_variance(self, t: Time) -> Float[Array, ""]:
-        """u(sigma = t): logarithm of the variance that the denoising error has per pixel, learned beside D."""
+        """u(sigma = t): logarithm of the variance that the denoising error has per pixel, learned beside D.
+
+        * `t`: the noise level sigma, in units of the data.
+        """
         sigma = jnp.asarray(t, self.log_variance_head.kernel[...].dtype)
         return self.log_variance_head(self.log_variance_features(jnp.log(sigma) / 4))[0]
 
@@ -368,7 +404,15 @@ class Block(nnx.Module):
 def normalized_weights(network: nnx.Module) -> nnx.Module:
     """The network with every weight at unit magnitude per output: forced weight normalisation, Eq. (66).
 
+    * `network`: an `EDM2`.
+
     A training loop calls it after each step. The network stays the same function, up to the normalisation's 1e-4.
+
+    >>> field = sj.convert.load_network(sj.convert.shipped("edm2-fashion-guide"))
+    >>> network = sj.networks.normalized_weights(field.network)
+    >>> kernel = network.noise.kernel[...]
+    >>> print(f"{jnp.mean(jnp.sum(kernel**2, axis=0)) / kernel.shape[0]:.2f}")
+    1.00
     """
     return jax.tree.map(
         lambda leaf: (

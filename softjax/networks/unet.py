@@ -23,7 +23,11 @@ _FREQUENCY_RANGE = (0.25, 16.0)  # of the time embedding, in radians per e-fold 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Everything that fixes the architecture."""
+    """Everything that fixes the architecture.
+
+    >>> sj.networks.UNetConfig(widths=(16, 32, 32)).stride
+    4
+    """
 
     channels: int = 1
     """Channels of the image."""
@@ -61,7 +65,17 @@ class UNetConfig:
 
 
 class UNet(nnx.Module):
-    """`network(t, x)`, or `network(t, x, label)`, with the shape of `x`."""
+    """`network(t, x)`, or `network(t, x, label)`, with the shape of `x`.
+
+    * `config`: the architecture, by default `UNetConfig()`;
+    * `rngs`: `flax.nnx.Rngs`, for the initial weights.
+
+    >>> from flax import nnx
+    >>> config = sj.networks.UNetConfig(widths=(8,), num_middle_blocks=0, embedding_size=8)
+    >>> network = sj.networks.UNet(config, rngs=nnx.Rngs(0))
+    >>> sj.NetworkField(network, sj.VP(), "noise").denoise(1.0, jnp.zeros((8, 8))).shape
+    (8, 8)
+    """
 
     def __init__(self, config: UNetConfig | None = None, *, rngs: nnx.Rngs):
         self.config = config = config or UNetConfig()
@@ -86,7 +100,12 @@ class UNet(nnx.Module):
         self.output = _conv(width, config.channels, config.padding, rngs=rngs, kernel_init=nnx.initializers.zeros)
 
     def __call__(self, t: Time, x: Configuration, label: Int[Array, ""] | int | None = None) -> Configuration:
-        """The prediction for one image at one time; raises `ValueError` for images that do not fit the network."""
+        """The prediction for one image at one time; raises `ValueError` for images that do not fit the network.
+
+        * `t`: the time, in the units that it was trained with;
+        * `x`: one image, (h, w) or (h, w, channels);
+        * `label`: the class, from 0 on; `num_classes` for no label.
+        """
         h = self._as_image(x)
         embedding = self.embedding(jnp.asarray(t, h.dtype), label)
         h = self.input(h)
