@@ -55,9 +55,17 @@ def load_fashion_mnist(
 ) -> LabelledImages:
     """The images (N, 28, 28) and labels (N,) of a split, as bytes; N is 60 000 for "train", 10 000 for "test".
 
-    Looked for in `folder` if given; else in Debian's package, then in softjax's cache, where it is downloaded to if
-    `download`. Every file's contents are checked by their SHA-256. Raises `FileNotFoundError` saying how to get the
-    files, and `DataError` for files that are not the published ones.
+    * `split`: "train" or "test";
+    * `folder`: of the four files, as they are published;
+    * `download`: whether they may be downloaded, where neither Debian's package nor the cache has them.
+
+    Looked for in `folder` if given; else in Debian's package, then in softjax's cache. Every file's contents are
+    checked by their SHA-256. Raises `FileNotFoundError` saying how to get the files, and `DataError` for files that are
+    not the published ones.
+
+    >>> data = sj.data.load_fashion_mnist("test")  # doctest: +SKIP
+    >>> data.images.shape, sj.data.FASHION_MNIST_CLASSES[data.labels[0]]  # doctest: +SKIP
+    ((10000, 28, 28), 'ankle boot')
     """
     require_option("split", split, ("train", "test"))
     images, labels = (

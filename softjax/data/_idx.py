@@ -12,7 +12,17 @@ _UNSIGNED_BYTE = 8  # the only element type of these data sets
 
 
 class DataError(ValueError):
-    """A data file that is damaged, or not the one it should be."""
+    """A data file that is damaged, or not the one it should be.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = pathlib.Path(folder, "t10k-images-idx3-ubyte.gz").write_bytes(b"another file")
+    ...     try:
+    ...         sj.data.load_fashion_mnist("test", folder)
+    ...     except sj.data.DataError:
+    ...         print("not the published file")
+    not the published file
+    """
 
 
 def read_idx(path: Path, shape: tuple[int, ...] | None = None, sha256: str | None = None) -> np.ndarray:

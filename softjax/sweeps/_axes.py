@@ -78,11 +78,18 @@ def coordinates(axes: list[Axis]) -> dict[str, tuple[tuple[str], np.ndarray]]:
 def parse_axis(text: str) -> tuple[str | tuple[str, ...], list[Any]]:
     """An axis as it is typed: its name, or names, and its values.
 
+    * `text`: of one of these forms:
+
     * `patch_size=3,5,7`: a list (numbers, true, false, or words);
     * `p_global=0.5:0.9:9`: 9 values from 0.5 to 0.9, evenly spaced; `log:0.01:1:5`: evenly in the logarithm;
     * `beta=1,2/time.t_max=6,3`: two parameters that run together.
 
     Raises `ValueError` for what is none of these.
+
+    >>> sj.sweeps.parse_axis("p_global=0.5:0.9:3")
+    ('p_global', [0.5, 0.7, 0.9])
+    >>> sj.sweeps.parse_axis("beta=1,2/time.t_max=6,3")
+    (('beta', 'time.t_max'), [(1, 6), (2, 3)])
     """
     parts = [part.partition("=") for part in text.split("/")]
     require(all(name and values for name, _, values in parts), f"an axis is NAME=VALUES, got {text!r}.")

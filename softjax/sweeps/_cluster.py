@@ -22,6 +22,14 @@ def local_cluster(num_workers: int | None = None, address: str | None = None) ->
     * `address`: of a scheduler that runs already, such as "tcp://host:8786".
 
     Raises `ModuleNotFoundError` where Dask distributed is not installed.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> with sj.sweeps.local_cluster(2) as client:  # doctest: +SKIP
+    ...     data = sj.sweeps.run(sweep, "result.zarr", client=client)
     """
     try:
         from distributed import Client, LocalCluster

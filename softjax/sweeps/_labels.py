@@ -77,6 +77,15 @@ def cell(dataset: xr.Dataset, **values: Any) -> xr.Dataset:
     * `values`: of the parameters on the axes.
 
     Raises `KeyError` for values that are not there.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> one = sj.sweeps.cell(sj.sweeps.run(sweep), scale=4.0)
+    >>> one["value"].dims, one.attrs["scale"]
+    (('member',), 4.0)
     """
     axes = dataset.attrs["axes"]
     one = dataset.sel({name: value for name, value in values.items() if name in axes}).drop_vars(

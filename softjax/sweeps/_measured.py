@@ -47,6 +47,16 @@ def measured(dims: tuple[str, ...] = (), units: str = "1", long_name: str = "", 
     * `dims`: names of its dimensions; a Module in a field with dims adds its own fields' dims after these;
     * `units` and `long_name`: stand in the dataset, on axes and in reports;
     * `allow_nan`: NaN is an answer here ("nothing to estimate"); elsewhere it marks the unit as failed.
+
+    >>> import equinox as eqx
+    >>> class Lengths(eqx.Module):
+    ...     length: jax.Array = sj.sweeps.measured(("time",), "sites", "correlation length")
+    >>> class Trajectory(sj.sweeps.Unit):
+    ...     def __call__(self, member, key):
+    ...         return Lengths(jnp.ones(3))
+    >>> data = sj.sweeps.run(sj.sweeps.Sweep(Trajectory(), members=2, key=jr.key(0)))
+    >>> data["length"].dims, data["length"].attrs["units"]
+    (('member', 'time'), 'sites')
     """
     return eqx.field(metadata={_METADATA: About(tuple(dims), units, long_name, allow_nan)})
 
@@ -57,7 +67,16 @@ def variable(
     """One array of a unit's result with labels that differ from case to case; elsewhere `measured` says them once.
 
     * `name`: of the array in the dataset, wherever it stands in the result;
-    * `value`: the array; `dims`: names of its dimensions; the others as for `measured`.
+    * `value`: the array;
+    * `dims`: names of its dimensions;
+    * `units`, `long_name`, `allow_nan`: as for `measured`.
+
+    >>> class Trajectory(sj.sweeps.Unit):
+    ...     def __call__(self, member, key):
+    ...         return sj.sweeps.variable("length", jnp.ones(3), ("time",), "sites")
+    >>> data = sj.sweeps.run(sj.sweeps.Sweep(Trajectory(), members=2, key=jr.key(0)))
+    >>> data["length"].dims, data["length"].attrs["units"]
+    (('member', 'time'), 'sites')
     """
     return Variable(name, value, tuple(dims), About(tuple(dims), units, long_name, allow_nan))
 

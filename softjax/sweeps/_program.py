@@ -195,7 +195,11 @@ def signature(unit: Any) -> tuple[Any, ...]:
 
 
 def memory_budget() -> float:
-    """Bytes that one pack may take on a device."""
+    """Bytes that one pack may take on a device.
+
+    >>> sj.sweeps.memory_budget() > 1e6
+    True
+    """
     stats = jax.local_devices()[0].memory_stats() or {}
     return _MEMORY_SHARE * stats["bytes_limit"] if "bytes_limit" in stats else float(_CPU_MEMORY)
 
@@ -211,5 +215,13 @@ def bytes_of_one(unit: Any, key: PRNGKeyArray) -> int:
 
     * `unit`: a callable of a member and a key, as `Sweep` takes it;
     * `key`: any random key.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> sj.sweeps.bytes_of_one(Draw(2.0), jr.key(0)) > 0
+    True
     """
     return bytes_needed(Program([0], [unit], key, False).traced(1).lower().compile())

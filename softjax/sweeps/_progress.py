@@ -8,7 +8,14 @@ from softjax.sweeps._notebook import bar_in_notebook, in_notebook
 
 @contextmanager
 def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Callable[[int, int], None]]:
-    """What is to be called with the units done and all of them: nothing, a bar if True, or the given function."""
+    """What is to be called with the units done and all of them: nothing, a bar if True, or the given function.
+
+    * `progress`: True for a bar, a function of the finished units and of all, or None.
+
+    >>> with sj.sweeps.reporting(lambda done, total: print(f"{done} of {total}")) as report:
+    ...     report(1, 4)
+    1 of 4
+    """
     if callable(progress):
         yield progress
     elif not progress:

@@ -49,6 +49,9 @@ def run(
     The axes are dimensions with their values as coordinates, members the next one, then those of the arrays; without
     axes members come first, and only finished ones are there. Attributes say where the result comes from.
 
+    * `sweep`: the units, their axes and members.
+    * `sweep`: the units, their axes and members.
+    * `sweep`: the units, their axes and members.
     * `path`: folder of the result, resumed if it exists; in memory if None. Several processes may fill one folder.
     * `progress`: True for a bar, or a function of the finished units and of all.
     * `pack`: units side by side and stored together; by default as many as the memory takes, up to a limit.
@@ -61,6 +64,15 @@ def run(
 
     Raises `FileExistsError` for a folder with something else in it, `DamagedResult` for one that has been changed,
     `PermissionError` for one that can't be written, and `MemoryError` where one unit alone is too large.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> data = sj.sweeps.run(sweep)
+    >>> data["value"].shape, data["scale"].values.tolist()
+    ((3, 2), [1.0, 2.0, 4.0])
     """
     from softjax.sweeps._progress import reporting
 
@@ -88,8 +100,21 @@ def run(
 def load(path: Path | str) -> xr.Dataset:
     """A result, finished or not, as `run` returns it: what is not finished is NaN, or left out where there are no axes.
 
-    `path` is the result's folder, or the one above it that a command was given. Raises `FileNotFoundError` where there
+    * `path`: the result's folder, or the one above it that a command was given.
+
+    Raises `FileNotFoundError` where there
     is none or nothing is finished, and `DamagedResult`, naming file and unit, where it is not what was written.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = sj.sweeps.run(sweep, folder + "/result.zarr")
+    ...     print(sj.sweeps.load(folder + "/result.zarr").equals(data))
+    True
     """
     return labelled(opened(path))
 

@@ -13,7 +13,29 @@ from softjax.sweeps._store import DONE
 
 @dataclass(frozen=True)
 class Status:
-    """What a result has, and what it lacks."""
+    """What a result has, and what it lacks.
+
+    * `path`: folder of the result;
+    * `axes`: number of values on each axis, by name;
+    * `members`: units in each cell;
+    * `num_units`: units in all;
+    * `num_done`: units that are stored;
+    * `failed`: each failed unit, with the reason;
+    * `owner`: who works on it now; empty if nobody does;
+    * `seconds_per_unit`: run time, NaN before the first.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = sj.sweeps.run(sweep, folder + "/result.zarr")
+    ...     found = sj.sweeps.status(folder + "/result.zarr")
+    >>> found.axes, found.num_done, found.num_todo, found.failed
+    ({'scale': 3}, 6, 0, [])
+    """
 
     path: Path
     axes: dict[str, int]
@@ -46,7 +68,20 @@ class Status:
 def status(path: Path | str) -> Status:
     """How far the result in a folder is, while it is filled or afterwards.
 
-    `path` is that of `run` or `load`. Raises `FileNotFoundError` where there is none, and `DamagedResult`.
+    * `path`: as for `run` or `load`.
+
+    Raises `FileNotFoundError` where there is none, and `DamagedResult`.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = sj.sweeps.run(sweep, folder + "/result.zarr", shard=(0, 2), pack=1)
+    ...     print(sj.sweeps.status(folder + "/result.zarr").num_todo)
+    3
     """
     store = opened(path)
     states, axes = store.states(), stored_axes(store)

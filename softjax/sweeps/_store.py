@@ -28,7 +28,23 @@ TODO, DONE, FAILED = 0, 1, 2
 
 
 class DamagedResult(ValueError):
-    """What is stored is not what was written."""
+    """What is stored is not what was written.
+
+    >>> class Draw(sj.sweeps.Unit):
+    ...     scale: float
+    ...     def __call__(self, member, key):
+    ...         return {"value": self.scale * jr.normal(jr.fold_in(key, member))}
+    >>> sweep = sj.sweeps.Sweep(Draw, {"scale": [1.0, 2.0, 4.0]}, members=2, key=jr.key(0))
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = sj.sweeps.run(sweep, folder + "/result.zarr")
+    ...     written = pathlib.Path(folder, "result.zarr", "value", "c.0").write_bytes(b"another file")
+    ...     try:
+    ...         sj.sweeps.load(folder + "/result.zarr")
+    ...     except sj.sweeps.DamagedResult:
+    ...         print("not what was written")
+    not what was written
+    """
 
 
 @dataclass(frozen=True)

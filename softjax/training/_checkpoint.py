@@ -15,7 +15,20 @@ _HISTORY = "history."
 
 
 def save_checkpoint(path: Path, state: Any, history: dict[str, np.ndarray], settings: dict[str, Any]) -> None:
-    """Writes the state (a pytree of arrays), what was recorded on the way, and the settings it belongs to."""
+    """Writes the state (a pytree of arrays), what was recorded on the way, and the settings it belongs to.
+
+    * `path`: the file;
+    * `state`: a pytree of arrays;
+    * `history`: an array for each name, what was recorded on the way;
+    * `settings`: those that a resumed training must have, JSON types only.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "checkpoint.safetensors"
+    ...     sj.training.save_checkpoint(path, {"weight": jnp.ones(2)}, {"loss": np.ones(3)}, {"seed": 0})
+    ...     print(path.exists())
+    True
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     recorded = {_HISTORY + name: np.ascontiguousarray(value) for name, value in history.items()}
@@ -28,7 +41,22 @@ def save_checkpoint(path: Path, state: Any, history: dict[str, np.ndarray], sett
 def load_checkpoint(path: Path, like: Any, settings: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
     """The state, in the structure of `like`, and the history in `path`.
 
+    * `path`: the file;
+    * `like`: a pytree of the structure and shapes of the state;
+    * `settings`: those that the training has, which must be those stored.
+
+    Returns the state, and the history: an array for each name.
+
     Raises `CheckpointError` if the file is damaged, and if it belongs to other settings, naming them.
+
+    >>> import pathlib, tempfile
+    >>> state = {"weight": jnp.ones(2)}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "checkpoint.safetensors"
+    ...     sj.training.save_checkpoint(path, state, {"loss": np.ones(3)}, {"seed": 0})
+    ...     stored, history = sj.training.load_checkpoint(path, state, {"seed": 0})
+    >>> stored["weight"].tolist(), history["loss"].tolist()
+    ([1.0, 1.0], [1.0, 1.0, 1.0])
     """
     try:
         with safe_open(path, "numpy") as file:

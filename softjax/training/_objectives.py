@@ -17,11 +17,19 @@ from softjax.processes import AbstractProcess
 
 
 class AbstractObjective(eqx.Module):
-    """What one image costs, at the times that are trained on."""
+    """What one image costs, at the times that are trained on.
+
+    >>> objective = sj.training.NoisePrediction(sj.VP(), 0.1, 10.0)
+    >>> print(np.asarray(objective.times(jnp.asarray([0.0, 0.5, 1.0]))).round(3))
+    [ 0.1  1.  10. ]
+    """
 
     @abstractmethod
     def times(self, quantiles: Float[Array, " n"]) -> Float[Array, " n"]:
-        """The training times at these quantiles, in (0, 1), of their distribution."""
+        """The training times at these quantiles, in (0, 1), of their distribution.
+
+        * `quantiles`: (n,), between 0 and 1.
+        """
 
     @abstractmethod
     def loss(
@@ -32,14 +40,29 @@ class AbstractObjective(eqx.Module):
         label: Int[Array, ""],
         key: PRNGKeyArray,
     ) -> Float[Array, ""]:
-        """Loss of one image, with the noise drawn from `key`; networks without labels are not shown the label."""
+        """Loss of one image, with the noise drawn from `key`; networks without labels are not shown the label.
+
+        * `network`: called with (t, x), or (t, x, label);
+        * `t`: the time, in units of the process's time;
+        * `image`: without noise, in units of the data;
+        * `label`: its class;
+        * `key`: fixes noise and dropped label.
+        """
 
 
 class NoisePrediction(AbstractObjective):
     r"""Mean square error of the predicted noise per pixel, t log-uniform (App. D.4) or, with `log_t_std`, log-normal.
 
+    * `process`: that the images are noised by;
+    * `t_min`, `t_max`: first and last training time, in units of the process's time;
+    * `num_classes`: labels of the network, 0 for one without;
+    * `label_dropout`: probability of showing no label;
+    * `weight_limit`: w, below, at least 1;
+    * `log_t_mean`, `log_t_std`: of ln t; None for the second draws ln t uniformly;
+    * `posterior`: the exact field of the training images, or None, below.
+
     The network sees $\alpha x_0 + \sigma\varepsilon$ and is to return $\varepsilon$. One without knowledge has the loss
-    1. Networks with labels see, with probability `label_dropout`, the label that stands for none, `num_classes`.
+    1. Networks with labels see, with probability `label_dropout`, the label `num_classes`, which stands for none.
     Times weigh as $\min(1/\alpha^2, w)$ with w the `weight_limit`: all alike at 1; above, errors of the velocity
     $\dot x$ (Salimans and Ho 2022, arXiv 2202.00512) weigh alike until $1/\alpha^2 = w$, where images take shape.
 
@@ -47,6 +70,11 @@ class NoisePrediction(AbstractObjective):
     noise given x, $-\sigma s(x, t)$, in place of the one drawn: on average over noise and images the gradient is the
     same, but at large times, where many images could be behind one x, nearly free of noise (the stable target field of
     Xu et al. 2023, arXiv 2302.00670, with all images for the reference batch). It knows nothing of labels.
+
+    >>> objective = sj.training.NoisePrediction(sj.VP(), 0.1, 4.0)
+    >>> loss = objective.loss(lambda t, x: 0 * x, jnp.asarray(1.0), jnp.ones((32, 32)), jnp.asarray(0), jr.key(0))
+    >>> bool(abs(loss - 1) < 0.2)
+    True
     """
 
     process: AbstractProcess
@@ -109,9 +137,19 @@ class NoisePrediction(AbstractObjective):
 class Denoising(AbstractObjective):
     r"""EDM2's loss: the weighted square error of the denoised image, and the uncertainty that is learned beside it.
 
+    * `sigma_data`: $\sigma_d$, standard deviation of the data, in their units;
+    * `log_sigma_mean`, `log_sigma_std`: of $\ln\sigma$;
+    * `num_classes`: labels of the network, 0 for one without;
+    * `label_dropout`: probability of showing no label;
+    * `uncertainty`: whether the network's log variance is learned too.
+
     With $\ln\sigma$ normal, $\lambda = (\sigma^2 + \sigma_d^2)/(\sigma\sigma_d)^2$ and u the network's log variance,
     the loss is $\lambda\langle(D - y)^2\rangle e^{-u} + u$ (Karras et al. 2024, arXiv 2312.02696, section 2.2); without
     `uncertainty` it is $\lambda\langle(D - y)^2\rangle$. Networks see no label with probability `label_dropout`.
+
+    >>> objective = sj.training.Denoising(1.0, -1.0, 1.0, num_classes=0, uncertainty=False)
+    >>> print(np.asarray(objective.times(jnp.asarray([0.5]))).round(3), f"{np.exp(-1):.3f}")
+    [0.368] 0.368
     """
 
     sigma_data: float = eqx.field(static=True)
@@ -157,9 +195,16 @@ class Denoising(AbstractObjective):
 class Classification(AbstractObjective):
     """Cross entropy of the class, of images that are changed at random so that no two are alike; time plays no part.
 
-    Each is moved by up to `shift` pixels, the background, -1, moving in; with `mirror`, half of them have left and
-    right exchanged; with probability `erase` a rectangle, a tenth to half as wide and as high as the image, is painted
-    in black or white, -1 or +1 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
+    * `shift`: the largest shift, in pixels;
+    * `mirror`: whether half of the images have left and right exchanged;
+    * `erase`: probability that a rectangle is painted over.
+
+    Where an image is moved the background, -1, moves in. The rectangle is a tenth to half as wide and as high as the
+    image, and black or white, -1 or +1 (random erasing, Zhong et al. 2017, arXiv 1708.04896).
+
+    >>> objective = sj.training.Classification(shift=1, erase=0.0)
+    >>> print(f"{objective.loss(lambda x: jnp.zeros(4), 0.0, jnp.ones((8, 8)), 1, jr.key(0)):.3f} {np.log(4):.3f}")
+    1.386 1.386
     """
 
     shift: int = eqx.field(static=True, default=0)
@@ -187,7 +232,11 @@ class Classification(AbstractObjective):
         return -jax.nn.log_softmax(network(self.shown(image, key)))[label]
 
     def shown(self, image: Configuration, key: PRNGKeyArray) -> Configuration:
-        """The image as it is shown to the network, with the shape of `image`."""
+        """The image as it is shown to the network, with the shape of `image`.
+
+        * `image`: (side, side), from -1 to 1;
+        * `key`: fixes the change.
+        """
         key_shift, key_mirror, key_erase = jr.split(key, 3)
         padded = jnp.pad(image, self.shift, constant_values=-1)
         start = jr.randint(key_shift, (image.ndim,), 0, 2 * self.shift + 1)

@@ -43,7 +43,20 @@ class TrainState(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """Where a training stands, after a step."""
+    """Where a training stands, after a step.
+
+    * `step`: steps so far;
+    * `num_steps`: steps in all;
+    * `loss`: mean over the last 50 steps;
+    * `images_per_second`: since the training was started or resumed, validation and checkpoints included;
+    * `operations_per_second`: floating-point operations of the gradients alone, at that rate;
+    * `matmul_rate`: what the devices do per second in large matrix products, measured at the start;
+    * `validation`: by name, the last epoch's, empty before.
+
+    >>> report = sj.training.Report(10, 100, 0.5, 200.0, 1e9, 1e10, {"test": 0.6})
+    >>> print(report.text)
+    loss 0.5000, 200.0 images/s, 10% of the matmul rate, test: 0.6000
+    """
 
     step: int
     num_steps: int
@@ -82,10 +95,30 @@ def train(
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Trains `network` on images (N, *shape), floats; returns its averaged weights and the history.
 
-    The history has "loss" (steps,) and, of every epoch's `validate(average)`, one array (epochs,) per name.
-    `checkpoint` is written every `checkpoint_seconds` and at the end of each epoch, with `settings`, which a resumed
-    training must repeat. `constrain` maps the network to an allowed one after each step. Raises `FileExistsError` for a
-    checkpoint that is there although `resume` is not asked for, `FloatingPointError` when the loss is not finite.
+    * `objective`: what an image costs;
+    * `network`: a pytree that is called as the objective calls it;
+    * `data`: images (N, *shape), floats, with their labels;
+    * `config`: how the weights move;
+    * `key`: fixes the order of the images and all noise;
+    * `checkpoint`: a file, written every `checkpoint_seconds` and at the end of each epoch; None for no file;
+    * `settings`: stored with it: a resumed training must repeat them;
+    * `resume`: whether to go on from the checkpoint, where there is one;
+    * `validate`: called with the averaged network after each epoch, returns numbers by name;
+    * `report`: called with a `Report` now and then;
+    * `constrain`: maps the network to an allowed one after each step, as `normalized_weights` does.
+
+    The history has "loss" (steps,) and, of every epoch's `validate(average)`, one array (epochs,) per name. Raises
+    `FileExistsError` for a checkpoint that is there although `resume` is not asked for, `FloatingPointError` when the
+    loss is not finite, and `ValueError` for a batch that does not fit the images or the devices.
+
+    >>> from jax.tree_util import Partial
+    >>> objective = sj.training.NoisePrediction(sj.VP(), 0.1, 4.0)
+    >>> network = Partial(lambda w, t, x: w * x, jnp.ones(()))
+    >>> data = sj.data.LabelledImages(np.ones((8, 4, 4)), np.zeros(8, int))
+    >>> config = sj.training.Optimisation(epochs=2, batch_size=4, warmup_steps=1)
+    >>> trained, history = sj.training.train(objective, network, data, config, key=jr.key(0))
+    >>> history["loss"].shape
+    (4,)
     """
     steps_per_epoch = len(data.images) // config.batch_size
     require(steps_per_epoch >= 1, f"batch_size {config.batch_size} exceeds the {len(data.images)} images.")
@@ -136,7 +169,23 @@ def train(
 def validation_losses(
     objective: AbstractObjective, network: Any, data: LabelledImages, edges: tuple[float, ...], *, key: PRNGKeyArray
 ) -> Float[np.ndarray, " intervals"]:
-    """Mean loss on each interval of times between the decreasing or increasing `edges`, t log-uniform within."""
+    """Mean loss on each interval of times between the decreasing or increasing `edges`, t log-uniform within.
+
+    * `objective`: what an image costs;
+    * `network`: a pytree that is called as the objective calls it;
+    * `data`: images and labels;
+    * `edges`: of the intervals, positive, in units of the process's time;
+    * `key`: fixes the noise.
+
+    Returns an array (intervals,).
+
+    >>> from jax.tree_util import Partial
+    >>> objective = sj.training.NoisePrediction(sj.VP(), 0.1, 4.0)
+    >>> network = Partial(lambda w, t, x: w * x, jnp.ones(()))
+    >>> data = sj.data.LabelledImages(np.ones((8, 4, 4)), np.zeros(8, int))
+    >>> sj.training.validation_losses(objective, network, data, (4.0, 1.0, 0.1), key=jr.key(0)).shape
+    (2,)
+    """
     n = len(data.images)
     quantiles = (jnp.arange(n, dtype=jnp.result_type(float)) + 0.5) / n
     times = jnp.stack([a * (b / a) ** quantiles for a, b in zip(edges[:-1], edges[1:], strict=True)])

@@ -9,7 +9,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How the weights move."""
+    """How the weights move.
+
+    >>> sj.training.Optimisation(epochs=2, batch_size=32).learning_rate
+    0.001
+    """
 
     epochs: int = 30
     """Passes over the training images. The only setting that may be changed on --resume."""
@@ -36,7 +40,12 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class FashionTraining:
-    """The U-Net on Fashion-MNIST (App. D), noise prediction under VP with beta = 1."""
+    """The U-Net on Fashion-MNIST (App. D), noise prediction under VP with beta = 1.
+
+    >>> config = sj.training.FashionTraining(variant="grey", optimisation=sj.training.Optimisation(epochs=2))
+    >>> config.threshold, config.optimisation.epochs
+    (32, 2)
+    """
 
     variant: Literal["binary", "grey"] = "binary"
     """Pixels as spins -1 and +1 (the paper's Fig. 4), or grey values in between (Fig. 8)."""
@@ -75,7 +84,11 @@ class FashionTraining:
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """A small classifier of Fashion-MNIST, which judges samples and guidance."""
+    """A small classifier of Fashion-MNIST, which judges samples and guidance.
+
+    >>> sj.training.ClassifierTraining(variant="grey").optimisation.epochs
+    12
+    """
 
     variant: Literal["binary", "grey"] = "binary"
     """The pixels it is trained on: spins -1 and +1, or grey values in between."""
@@ -98,7 +111,12 @@ class ClassifierTraining:
 
 @dataclass(frozen=True)
 class EDM2Training:
-    """A small class-conditional EDM2 on grey Fashion-MNIST, padded to 32 x 32, with the loss and weights of EDM2."""
+    """A small class-conditional EDM2 on grey Fashion-MNIST, padded to 32 x 32, with the loss and weights of EDM2.
+
+    >>> config = sj.training.EDM2Training(model_channels=8)
+    >>> config.model_channels, config.sigma_data
+    (8, 0.87)
+    """
 
     model_channels: int = 16
     """Channels on the finest level."""

@@ -43,8 +43,17 @@ def train_fashion(
 ) -> Path:
     """Trains the U-Net of `config` and returns the folder, in `out`, that `load_network` reads.
 
+    * `config`: the parameters, by default `FashionTraining()`;
+    * `out`: the folder of the results;
+    * `resume`: whether to go on with a training that was interrupted;
+    * `folder`: of the data, as for `load_fashion_mnist`;
+    * `report`: called with a `Report` now and then.
+
     The data come from `load_fashion_mnist(folder=folder)`. `out` holds the checkpoint, the averaged weights in half
     precision and, in `network.json`, the losses: of the training; on the test split for every epoch and decade of t.
+
+    >>> config = sj.training.FashionTraining(variant="grey")  # doctest: +SKIP
+    >>> sj.convert.load_network(sj.training.train_fashion(config, "results/grey"))  # doctest: +SKIP
     """
     config = config or FashionTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
@@ -89,7 +98,19 @@ def train_edm2(
     folder: Path | str | None = None,
     report: Callable[[Report], None] | None = None,
 ) -> Path:
-    """Trains a small class-conditional EDM2; arguments, files and result as of `train_fashion`."""
+    """Trains a small class-conditional EDM2.
+
+    * `config`: the parameters, by default `EDM2Training()`;
+    * `out`: the folder of the results;
+    * `resume`: whether to go on with a training that was interrupted;
+    * `folder`: of the data, as for `load_fashion_mnist`;
+    * `report`: called with a `Report` now and then.
+
+    Files and result are as of `train_fashion`.
+
+    >>> config = sj.training.EDM2Training(optimisation=sj.training.Optimisation(epochs=1))  # doctest: +SKIP
+    >>> sj.convert.load_network(sj.training.train_edm2(config, "results/edm2"))  # doctest: +SKIP
+    """
     config = config or EDM2Training()
     data, test = (_on_square(load_fashion_mnist(split, folder)) for split in ("train", "test"))
     key_network, key_training = _keys(config.seed)
@@ -129,7 +150,18 @@ def train_classifier(
     folder: Path | str | None = None,
     report: Callable[[Report], None] | None = None,
 ) -> Path:
-    """Trains the classifier that judges samples; arguments, files and result as of `train_fashion`."""
+    """Trains the classifier that judges samples.
+
+    * `config`: the parameters, by default `ClassifierTraining()`;
+    * `out`: the folder of the results;
+    * `resume`: whether to go on with a training that was interrupted;
+    * `folder`: of the data, as for `load_fashion_mnist`;
+    * `report`: called with a `Report` now and then.
+
+    Files and result are as of `train_fashion`.
+
+    >>> sj.training.train_classifier(out="results/judge")  # doctest: +SKIP
+    """
     config = config or ClassifierTraining()
     data, test = both_splits(config.variant, config.threshold, folder)
     key_network, key_training = _keys(config.seed)
