@@ -62,14 +62,3 @@ def bench_posterior_against_its_matrix_products(side, versus, benchmark):
         temporary_bytes=getattr(memory, "temp_size_in_bytes", None),
     )
     versus("posterior, its products alone", ours, bare, rounds=3, lattice=(side, side), **benchmark.extra_info)
-
-
-@pytest.mark.parametrize("pairs", [5, 20, 80])
-def bench_routes(pairs, versus):
-    y = np.random.default_rng(0).choice([-1.0, 1.0], size=(pairs, 5, 5)).astype(np.float32)
-    dictionary = sj.PatchDictionary(np.concatenate([y, -y]))
-    x, t = jr.normal(jr.key(1), (8, 64, 64)), jnp.asarray(2.0)
-    routes = [sj.PatchField(dictionary, sj.VP(), route=route) for route in ("fused", "einsum")]
-    ours, peer = (compiled(lambda f, t, x: jax.vmap(lambda x: f.denoise(t, x))(x), field, t, x) for field in routes)
-    np.testing.assert_allclose(ours.run(), peer.run(), atol=1e-4)
-    versus("patterns fused, as matrix products", ours, peer, rounds=30, pairs=pairs, batch=8, lattice=(64, 64), patch=5)

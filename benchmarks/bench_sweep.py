@@ -8,7 +8,6 @@ import sys
 import time
 
 import numpy as np
-import pytest
 
 from softjax.experiments import patch
 from softjax.experiments.configs import PatchConfig, TimeGrid
@@ -32,15 +31,6 @@ def marginal(program, width, rounds=5):
     """Seconds of one unit in a pack of this width, compiled and warm."""
     places = np.arange(width) % program.cells.size
     return min(seconds(program.run, places, np.zeros(width, int), width) for _ in range(rounds + 1)) / width
-
-
-@pytest.mark.parametrize("width", [1, 8, 25, 50])
-def bench_marginal_cost_of_a_unit(benchmark, width):
-    """Packs: how much cheaper is a unit among others?"""
-    program = patch.sweep(small(), AXES, members=1).programs[0]
-    alone, packed = marginal(program, 1), marginal(program, width)
-    benchmark.extra_info.update(width=width, alone_s=alone, packed_s=packed, speedup=alone / packed)
-    benchmark.pedantic(program.run, (np.zeros(width, int), np.zeros(width, int), width), rounds=3)
 
 
 def bench_whole_sweep_against_its_units_and_against_commands(benchmark, tmp_path):
