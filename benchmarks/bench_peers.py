@@ -160,7 +160,7 @@ def bench_scores_agree(benchmark, record, size):
 @pytest.mark.parametrize(
     ("peer", "score", "response", "stretch"),
     [
-        ("literal, differences", *LITERAL, (1, 4, 8)),
+        ("literal, differences", *LITERAL, (1, 4, 4)),
         ("expert, differences", *DIFFERENCES, (2, 20, 20)),
         ("expert, JVP", *JVP, (2, 20, 20)),
     ],
@@ -169,7 +169,7 @@ def bench_whole_experiment(measure, record, size, peer, score, response, stretch
     """The default experiment with exact probes, against the peer's steps with 14 directions, in turn."""
     batch, times = size(2, 8, 256), size(*stretch)
     ours, theirs = experiment(batch), torch_stretch(score, response, batch, times)
-    mine, part = measure(size(1, 5, 5), ours, Program(theirs))
+    mine, part = measure(size(1, 3, 3), ours, Program(theirs))
     record_peer(record, "whole experiment", peer, mine, part, batch, times, compile_s=ours.compile_s)
 
 
@@ -177,7 +177,7 @@ def bench_whole_experiment(measure, record, size, peer, score, response, stretch
 def bench_bare_steps(measure, record, size, peer, score, stretch):
     """Steps without probes."""
     batch, times = size(2, 8, 256), size(2, stretch, stretch)
-    mine, part = measure(size(1, 9, 9), bare(batch), Program(torch_stretch(score, None, batch, times)))
+    mine, part = measure(size(1, 5, 5), bare(batch), Program(torch_stretch(score, None, batch, times)))
     record_peer(record, "bare steps", peer, mine, part, batch, times)
 
 

@@ -1,4 +1,4 @@
-"""Peak memory of a call, in a process of its own: `peak("bench_peers", "literal", 3)` calls `bench_peers.WORK["literal"]`."""
+"""Peak memory of a call in a process of its own: `peak("bench_peers", "literal", 8, 1)` calls its `WORK["literal"]`."""
 
 import json
 import subprocess

@@ -83,8 +83,8 @@ def _method(records: list[dict], agreement: list[dict]) -> str:
 def _memory(held: list[dict]) -> str:
     rows = [[record["what"], f"{record['more_mb']:.0f}", f"{record['peak_mb']:.0f}"] for record in held]
     says = (
-        f"Memory, {held[0]['batch']} trajectories: softjax's whole run with all results, one probed step of PyTorch; in "
-        "a process of its own each, the peak of the operating system during a second call."
+        f"Memory, {held[0]['batch']} trajectories: softjax's whole run with all results, one probed step of PyTorch; "
+        "in a process of its own each, the peak of the operating system during a second call."
     )
     return says + "\n\n" + table(["what", "MB more during the run", "MB at most, libraries included"], rows)
 
