@@ -9,6 +9,7 @@ that is in neither table fails `test_every_public_name_is_in_the_matrix`, and so
 # pyright: reportOptionalOperand=false, reportIncompatibleMethodOverride=false
 
 import ast
+import functools
 import inspect
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from helpers import FLOAT
 
 import softjax as sj
 
-pytestmark = [pytest.mark.float32, pytest.mark.usefixtures("without_type_checks")]
+pytestmark = pytest.mark.usefixtures("without_type_checks")
 
 SHAPE = (4, 6)
 STATE = np.random.default_rng(0).integers(-3, 4, SHAPE).astype(float)
@@ -610,10 +611,16 @@ BAD = [
 ]
 
 
+@functools.cache
+def as_listed(name):
+    return jax.tree.leaves(run(name))
+
+
+@pytest.mark.float32
 @pytest.mark.parametrize(("name", "argument"), GOOD)
 def test_the_same_values_in_another_form_give_the_same_result(name, argument):
     kind, value = CASES[name].arguments[argument]
-    wanted = jax.tree.leaves(run(name))
+    wanted = as_listed(name)
     for form, other in good_forms(kind, value).items():
         for got, want in zip(jax.tree.leaves(run(name, **{argument: other})), wanted, strict=True):
             scale = np.max(np.abs(want), initial=1e-3)
@@ -670,6 +677,7 @@ def test_every_argument_has_a_kind(name):
     assert set(arguments) - set(CASES[name].arguments) <= left_out
 
 
+@pytest.mark.float32
 def test_an_old_key_and_a_typed_one_of_the_same_bits_draw_alike():
     old = sj.simulate(GAUSSIAN, TS, key=jr.PRNGKey(3), shape=SHAPE).x
     np.testing.assert_array_equal(old, sj.simulate(GAUSSIAN, TS, key=jr.key(3), shape=SHAPE).x)
@@ -685,6 +693,7 @@ class Lean(sj.AbstractField):
         return gain * y / (1 + t)
 
 
+@pytest.mark.float32
 def test_a_users_field_takes_values_as_users_have_them():
     field = Lean(VP)
     wanted = field.denoise(2.0, jnp.asarray(STATE, FLOAT))
@@ -696,6 +705,7 @@ def test_a_users_field_takes_values_as_users_have_them():
         field.denoise(2, np.full(SHAPE, np.inf))
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize(
     "field", [PATCH, EMPIRICAL, GAUSSIAN, COVARIANCE, LOCAL, MIXTURE, NETWORK], ids=lambda f: type(f).__name__
 )
@@ -711,6 +721,7 @@ def test_a_state_and_a_field_are_computed_in_the_wider_precision(field):
         np.testing.assert_allclose(denoised, field.denoise(2.0, STATE), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("shape", [(1, 8), (8, 1), (8, 1, 1)])
 def test_sides_of_one_site_change_nothing(shape):
     line = np.asarray([3.0, 1, -2, 4, 1, 0, -1, 2])
@@ -726,6 +737,7 @@ def test_sides_of_one_site_change_nothing(shape):
     np.testing.assert_allclose(modes.wavenumbers, on_line.wavenumbers, rtol=1e-6)
 
 
+@pytest.mark.float32
 def test_a_black_box_is_probed_by_finite_differences():
     def black_box(x):
         x = np.asarray(x)  # fails for a tracer
@@ -781,6 +793,7 @@ def test_networks_in_training_mode_are_refused():
         sj.NetworkField(eqx.nn.Dropout(0.5), VP)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize(
     ("call", "message"),
     [
