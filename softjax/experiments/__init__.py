@@ -14,12 +14,28 @@ __path__ += [folder for folder in os.environ.get("SOFTJAX_EXPERIMENTS", "").spli
 
 
 def names() -> list[str]:
-    """The experiments that there are, in alphabetical order."""
+    """The experiments that there are, in alphabetical order.
+
+    >>> "patch" in sj.experiments.names(), sj.experiments.names() == sorted(sj.experiments.names())
+    (True, True)
+    """
     return sorted(module.name for module in iter_modules(__path__) if module.ispkg and not module.name.startswith("_"))
 
 
 def load_results(path: Any) -> Any:
-    """Results of a run, finished or interrupted: `softjax.sweeps.load`."""
+    """Results of a run, finished or interrupted: `softjax.sweeps.load`.
+
+    * `path`: the folder of the results.
+
+    >>> import tempfile
+    >>> class Draw(sj.sweeps.Unit):
+    ...     def __call__(self, member, key):
+    ...         return {"value": jr.normal(jr.fold_in(key, member), (3,))}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     data = sj.sweeps.run(sj.sweeps.Sweep(Draw(), members=2, key=jr.key(0)), folder + "/data.zarr")
+    ...     print(sj.experiments.load_results(folder)["value"].shape)
+    (2, 3)
+    """
     from softjax.sweeps import load
 
     return load(path)

@@ -18,7 +18,17 @@ _MOST_PANELS = 24
 def sweep_figure(rows: xr.Dataset, row: str) -> Figure:
     """One row of a table with dimensions (axes, row): `value` with its interval from `low` to `high`.
 
+    * `rows`: with `value`, `low` and `high` over the axes and row, and `units` over row;
+    * `row`: the one that is drawn.
+
     One axis gives a line with error bars, two a heat map, more a heat map for each value of the others.
+
+    >>> import xarray as xr
+    >>> value = xr.DataArray([[2.0], [3.0]], dims=("patch_size", "row"))
+    >>> numbers = {"value": value, "low": value - 0.1, "high": value + 0.1}
+    >>> rows = xr.Dataset(numbers, {"patch_size": [3, 5], "row": ["t_c"], "units": ("row", ["t"])})
+    >>> sj.plotting.sweep_figure(rows, "t_c").axes[0].get_ylabel()
+    't_c (t)'
     """
     known = rows.sel(row=row)
     dims = [str(dim) for dim in known["value"].dims]

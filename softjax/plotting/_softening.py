@@ -8,7 +8,22 @@ from softjax.plotting._style import EQUILIBRIUM, NULL, shell_colors
 
 
 def length_curves(axis: Axes, dataset: xr.Dataset, pattern: str) -> None:
-    """The image's correlation length, called `pattern`, and the equilibrium length: single, medians, and the null's."""
+    """The image's correlation length, called `pattern`, and the equilibrium length: single, medians, and the null's.
+
+    * `axis`: of Matplotlib, drawn on;
+    * `dataset`: with `correlation_length` and `equilibrium_length` over trajectory and time, in sites, as `probe`
+      returns it;
+    * `pattern`: what the legend calls the image's correlation length.
+
+    >>> import xarray as xr
+    >>> curves = xr.DataArray(np.ones((2, 5)), dims=("trajectory", "time"), coords={"time": [5.0, 4.0, 3.0, 2.0, 1.0]})
+    >>> data = xr.Dataset({"correlation_length": curves, "equilibrium_length": 2 * curves})
+    >>> figure = sj.plotting.Figure()
+    >>> axis = figure.subplots()
+    >>> sj.plotting.length_curves(axis, data, "pattern")
+    >>> [label for label in axis.get_legend_handles_labels()[1] if "pattern" in label]
+    ['pattern, median']
+    """
     ts = dataset["time"].values
     for name, color, label in (
         ("correlation_length", "black", pattern),
@@ -24,7 +39,19 @@ def length_curves(axis: Axes, dataset: xr.Dataset, pattern: str) -> None:
 
 
 def shell_curves(axis: Axes, ts: np.ndarray, responses: np.ndarray, null: np.ndarray | None = None) -> None:
-    """Responses (times, shells), each shell in its color, and dotted those of the null."""
+    """Responses (times, shells), each shell in its color, and dotted those of the null.
+
+    * `axis`: of Matplotlib, drawn on;
+    * `ts`: (times,), the times;
+    * `responses`: (times, shells), drawn as they are;
+    * `null`: (times, shells), those of the Gaussian null, dotted; None for none.
+
+    >>> figure = sj.plotting.Figure()
+    >>> axis = figure.subplots()
+    >>> sj.plotting.shell_curves(axis, np.asarray([4.0, 2.0, 1.0]), np.ones((3, 2)))
+    >>> axis.get_legend_handles_labels()[1]
+    ['n = 0', 'n = 1']
+    """
     for shell, color in shell_colors(responses.shape[1]):
         axis.plot(ts, responses[:, shell], color=color, label=f"n = {shell}")
     if null is not None:

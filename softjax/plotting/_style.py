@@ -32,5 +32,13 @@ SHELLS = "viridis"
 
 
 def shell_colors(number: int) -> list[tuple[int, np.ndarray]]:
-    """Fourier shells 0, 1, ... each with its color."""
+    """Fourier shells 0, 1, ... each with its color.
+
+    * `number`: how many shells, the mean included.
+
+    Returns pairs of a shell's number and its color (4,), red, green, blue and opacity from 0 to 1.
+
+    >>> [(shell, color.round(2).tolist()) for shell, color in sj.plotting.shell_colors(2)]
+    [(0, [0.27, 0.0, 0.33, 1.0]), (1, [0.79, 0.88, 0.12, 1.0])]
+    """
     return list(enumerate(mpl.colormaps[SHELLS](np.linspace(0, 0.92, number))))

@@ -30,6 +30,12 @@ def page(result: xr.Dataset | Path | str) -> str:
     Returns the text of the page, below 5 MB. Failed units are listed in it. Raises `FileNotFoundError` where there is
     no result, `DamagedResult` for one that is not what was written, and `ValueError` for one that is not finished, of
     which all units have failed, or that is of no experiment that softjax knows.
+
+    >>> from softjax.experiments.configs import PatchConfig, Probe, TimeGrid
+    >>> config = PatchConfig(grid_size=8, num_trajectories=2, time=TimeGrid(num_steps=20), probe=Probe(max_shell=3))
+    >>> data = sj.experiments.patch.run(config)
+    >>> sj.report.page(data)[:15]
+    '<!DOCTYPE html>'
     """
     known = read(result)
     parts = _of_sweep(known) if known.axes else _of_run(known)

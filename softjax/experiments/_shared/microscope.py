@@ -157,6 +157,11 @@ def probe(
     descriptions are in their attributes.
 
     Raises `ValueError` for what does not fit the field, and as `softjax.sweeps.run`.
+
+    >>> field = sj.GaussianField(jnp.ones((4, 4)), sj.VP())
+    >>> data = sj.probe(field, [3.0, 2.0, 1.0], key=jr.key(0), shape=(4, 4), num=2, num_zone_times=0, num_modes=0)
+    >>> data["magnitude"].dims, data["final_state"].shape
+    (('trajectory', 'time', 'shell'), (2, 4, 4))
     """
     require_decreasing("ts", ts)
     known = channels_of(field, channels)
