@@ -117,7 +117,6 @@ CASES = {
 }
 
 
-@pytest.mark.float32
 @pytest.mark.parametrize("name", CASES)
 def test_one_readable_line(name):
     make, wanted = CASES[name]

@@ -24,8 +24,6 @@ from softjax.convert import (
 )
 from softjax.networks import EDM2, Classifier, ClassifierConfig, EDM2Config, UNet, UNetConfig
 
-pytestmark = pytest.mark.float32
-
 CONFIG = UNetConfig(widths=(8, 16), embedding_size=8, num_middle_blocks=1, num_classes=2)
 
 
@@ -51,6 +49,7 @@ def redescribe(folder, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 def test_networks_come_back_bit_for_bit_in_the_default_float_type(tmp_path, network, dtype):
     save_network(tmp_path, network, sj.VP(), dtype=dtype)
@@ -64,6 +63,7 @@ def test_networks_come_back_bit_for_bit_in_the_default_float_type(tmp_path, netw
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("process", [sj.VP(1.5), sj.EDM(0.25)], ids=["vp", "edm"])
 @pytest.mark.parametrize("prediction", ["noise", "velocity"])
 def test_the_field_is_the_one_that_was_stored(tmp_path, network, process, prediction):
@@ -225,6 +225,7 @@ def test_no_tensor_is_read_of_a_file_that_does_not_fit(tmp_path, misfits, monkey
     assert_misfits_named(str(refused.value))
 
 
+@pytest.mark.float32
 def test_half_precision_tensors_are_in_memory_one_at_a_time(tmp_path, network, monkeypatch):
     save_network(tmp_path, network, dtype="float16")
     read, tensors = _store._read, []
@@ -338,6 +339,7 @@ def test_weights_that_can_not_be_right_are_refused_even_with_their_checksum(fold
         load_module(folder)
 
 
+@pytest.mark.float32
 @pytest.mark.skipif(X64, reason="double precision holds them")
 def test_weights_beyond_single_precision_are_refused(folder):
     bend_weights(folder, **{"input.bias": np.full(8, 1e300)})

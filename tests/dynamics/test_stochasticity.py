@@ -148,6 +148,7 @@ def test_multistep_differentiates_in_reverse_mode_down_to_zero_noise():
         np.testing.assert_allclose(slopes[1], difference, rtol=1e-5, atol=1e-8)
 
 
+VALUES = [0.0, 8.0, *(pytest.param(value, marks=pytest.mark.slow) for value in (1.0, 4.0, 64.0))]
 FINE, PATHS = 1024, 256
 WHITE = sj.GaussianField(jnp.full((PATHS,), 0.4, FLOAT), sj.VP.linear(0.2, 1.6, 2.0), mean=0.3)
 
@@ -222,7 +223,7 @@ def exact_moments(process, spectrum, mu, x0, start, end, value):
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("value", [0.0, 1.0, 4.0, 8.0, 64.0])
+@pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("process", ["constant", "edm"])
 def test_every_mode_of_a_gaussian_field_keeps_its_variance(process, value):
     process = PROCESSES[process]
@@ -246,7 +247,7 @@ def test_every_mode_of_a_gaussian_field_keeps_its_variance(process, value):
 
 
 @pytest.mark.optimised
-@pytest.mark.parametrize("value", [0.0, 1.0, 4.0, 8.0, 64.0])
+@pytest.mark.parametrize("value", VALUES)
 def test_two_clouds_keep_their_moments_and_histogram(value):
     num, width, end = 4000, 0.2, 1e-3
     field = sj.MixtureField(np.asarray([[1.0], [-1.0]]), sj.VP(), width=width, log_prior=np.log([0.3, 0.7]))

@@ -164,11 +164,15 @@ def test_closed_forms_are_eigenvalues_of_dense_jacobians(name):
     field = sj.PatchField(sj.PatchDictionary.two_pattern(3), process)
     pair = sj.EmpiricalField(np.stack([np.ones(SHAPE), -np.ones(SHAPE)]), process)
     uniform, sites = np.ones(30) / np.sqrt(30), 30
+
+    @jax.jit
+    def jacobians(t):
+        drifts = ((field, sj.reverse_drift), (field, sj.flow_drift), (pair, sj.reverse_drift))
+        zero = jnp.zeros(30, FLOAT)
+        return [jax.jacfwd(lambda x, f=f, d=d: d(f, t, x.reshape(SHAPE)).ravel())(zero) for f, d in drifts]
+
     for t in times(name, 4):
-        dense = [
-            jax.jacfwd(lambda x, f=f, d=d, t=t: d(f, t, x.reshape(SHAPE)).ravel())(jnp.zeros(30, FLOAT))
-            for f, d in ((field, sj.reverse_drift), (field, sj.flow_drift), (pair, sj.reverse_drift))
-        ]
+        dense = jacobians(t)
         rates = [uniform @ np.asarray(j) @ uniform for j in dense]
         scale = float(process.beta(t) / process.sigma(t) ** 2)
         np.testing.assert_allclose(patch_spectrum(process, t, 3, SHAPE)[0, 0], rates[0], rtol=1e-9, atol=1e-9 * scale)

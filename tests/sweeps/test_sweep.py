@@ -16,9 +16,8 @@ from sweep_units import Reciprocal, Walk, one_cell, walks
 from softjax.sweeps import Sweep, cell, measured, run
 from softjax.sweeps._program import Program
 
-pytestmark = pytest.mark.float32
 
-
+@pytest.mark.float32
 def test_axes_are_dimensions_and_every_cell_is_its_unit():
     data = run(walks())
     assert data["value"].dims == ("scale", "steps", "member", "time")
@@ -39,6 +38,7 @@ def test_units_of_one_structure_are_one_program_whose_equal_leaves_are_kept_once
     assert not shared[0]._stacked
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("pack", [1, 3, 7, 30])
 def test_packs_give_equal_bits(pack):
     xr.testing.assert_equal(run(walks(), pack=pack)[["value"]], run(walks())[["value"]])
@@ -77,6 +77,7 @@ def test_what_is_known_is_kept_once_or_over_the_axes():
     np.testing.assert_array_equal(one["time"], np.arange(4))
 
 
+@pytest.mark.float32
 def test_units_that_are_not_finite_are_listed_and_the_others_stand():
     sweep = Sweep(Reciprocal, {"number": [0.0, 1.0, 2.0]}, members=2, key=jr.key(0))
     with pytest.warns(UserWarning, match=r"2 unit\(s\) failed: number = 0.0, member 0: reciprocal is not finite; num"):
@@ -182,6 +183,7 @@ def test_progress_counts_units():
     assert seen == [(0, 30), (10, 30), (20, 30), (30, 30)]
 
 
+@pytest.mark.float32
 def test_two_devices_give_the_bits_of_one(tmp_path):
     code = (
         "import sys, numpy as np, jax; from sweep_units import walks; from softjax.sweeps import run;"
