@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import tyro
 
@@ -21,7 +21,9 @@ class Output:
     """Where results go."""
 
     out: Path
-    """Folder for the figure (PNG, PDF), the data (zarr), config.json and summary.json."""
+    """Folder for the figure, the data (zarr), config.json and summary.json."""
+    formats: tuple[Literal["png", "pdf", "svg"], ...] = ("png", "pdf")
+    """Files that the figure is saved as."""
     quick: bool = False
     """Start from a small version, for a first look; the other options still apply."""
     repair: bool = False
@@ -49,10 +51,10 @@ class Experiment(Command, Generic[Config]):
         rows = experiment.summary(dataset)
         save(out / "config.json", asdict(self.config))
         save(out / "summary.json", [asdict(row) for row in rows])
-        draw(experiment.figure(dataset, **view(self.config)), out / self.name)
+        draw(experiment.figure(dataset, **view(self.config)), out / self.name, self.output.formats)
         print_table(rows, dataset.attrs["device"])
         print(experiment.findings(dataset, rows))
-        print(f"Figure {out / self.name}.png (and .pdf), data {out / 'data.zarr'}")
+        print(f"{drawn(out / self.name, self.output.formats)}data {out / 'data.zarr'}")
         return 0
 
     def what_remains(self) -> str:
@@ -69,9 +71,14 @@ def save(path: Path, content: Any) -> None:
     whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
-def draw(figure: Any, path: Path, suffixes: Sequence[str] = ("png", "pdf")) -> None:
-    """Saves a figure beside its data."""
-    for suffix in suffixes:
-        whole(
-            path.with_name(f"{path.name}.{suffix}"), lambda partial, kind=suffix: figure.savefig(partial, format=kind)
-        )
+def draw(figure: Any, path: Path, formats: Sequence[str] = ("png", "pdf")) -> None:
+    """Saves a figure beside its data; its parts are laid out once."""
+    for kind in formats:
+        whole(path.with_name(f"{path.name}.{kind}"), lambda partial, kind=kind: figure.savefig(partial, format=kind))
+        figure.set_layout_engine("none")
+
+
+def drawn(path: Path, formats: Sequence[str] = ("png", "pdf")) -> str:
+    """Where the figure is, in words."""
+    others = f" (and {', '.join('.' + kind for kind in formats[1:])})" if formats[1:] else ""
+    return f"Figure {path}.{formats[0]}{others}, " if formats else ""

@@ -16,6 +16,7 @@ from softjax.plotting._pictures import image
 from softjax.plotting._softening import shell_curves
 from softjax.plotting._style import EQUILIBRIUM, EXACT, NULL, STYLE
 from softjax.plotting._time import vp_time_axis
+from softjax.plotting._zone import zone_strip
 
 Quantity = Literal["magnitude", "rayleigh"]
 _LABELS = {
@@ -36,16 +37,31 @@ def overview(
 ) -> Figure:
     """The whole figure of an experiment's dataset.
 
+    * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
+    * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
+    * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
     * `peak`: that of the equilibrium length, marked in every panel;
     * `growth`: of the correlation length, (trajectory, time), sites per unit of log t;
     * `quantity`: what the response panel shows;
+    * `title`: of the figure;
+    * `title`: of the figure;
+    * `title`: of the figure;
     * `crossing`: where the measured rate of the uniform mode passes zero, if that is to be shown: later than the exact
       time at x = 0, as fluctuations lower the rate;
     * `lowest`: the time below which the peak is not looked for;
     * `below`: draws a row of panels of the experiment's own.
+
+    >>> from softjax.experiments.configs import PatchConfig, Probe, TimeGrid
+    >>> config = PatchConfig(grid_size=8, num_trajectories=2, time=TimeGrid(num_steps=20), probe=Probe(max_shell=3))
+    >>> data = sj.experiments.patch.run(config)
+    >>> peak = sj.critical_point(data["time"].values, data["equilibrium_length"].values, key=jr.key(0))
+    >>> growth = -data["correlation_length"].differentiate("time") * data["time"]
+    >>> len(sj.plotting.overview(data, peak, growth, title="two patterns").subfigs)
+    3
     """
     with mpl.rc_context(STYLE):
-        heights = (0.8, 1.3, 2.9) if below is None else (0.8, 1.3, 2.9, 2.3)
+        strip = 2.4 if "zone_rate" in dataset else 1.3
+        heights = (0.8, strip, 2.9) if below is None else (0.8, strip, 2.9, 2.3)
         figure = Figure(figsize=(15, 1.75 * sum(heights)), layout="constrained")
         figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
         rows = figure.subfigures(len(heights), 1, height_ratios=heights)
@@ -86,10 +102,15 @@ def _class(dataset: xr.Dataset, index: int) -> str:
 
 def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
     times, states = dataset["snapshot_time"].values, dataset["snapshot_state"].values
-    figure.suptitle("one reverse trajectory, from noise to pattern", fontsize=10)
-    for axis, t, state in zip(figure.subplots(1, len(times)), times, states, strict=True):
+    rates = dataset.get("zone_rate")
+    beneath = "" if rates is None else "; below, the growth rate of every wave at that state, over that of noise"
+    figure.suptitle(f"one reverse trajectory, from noise to pattern{beneath}", fontsize=10)
+    axes = figure.subplots(1 if rates is None else 2, len(times), squeeze=False)
+    for axis, t, state in zip(axes[0], times, states, strict=True):
         image(axis, state)
         axis.set_title(f"t = {t:.3g}", fontsize=9)
+    if rates is not None:
+        zone_strip(figure, axes[1], rates.values)
 
 
 def _curves(

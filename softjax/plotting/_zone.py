@@ -2,6 +2,7 @@
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
@@ -9,12 +10,27 @@ from matplotlib.figure import SubFigure
 from softjax.plotting._style import shell_colors
 
 _NUM_ZONES = 3
+_SCALE = Normalize(-1, 1)
+_ENDS = [r"$-\pi$", "0", r"$\pi$"]
 
 
 def equivariance_panels(figure: SubFigure, dataset: xr.Dataset) -> None:
     """Leakage of the Fourier shells, reach of the Jacobian, and growth rates over the zone at up to three times.
 
+    * `figure`: of Matplotlib, or a part of one, drawn on;
+    * `dataset`: with `leakage`, `effective_radius` and `zone_rate` over `equivariance_time`, as `probe` returns it.
+
     A zone of one axis is a curve; of three axes the plane of the last two is shown.
+
+    >>> import xarray as xr
+    >>> leakage = xr.DataArray(np.full((1, 2, 3), 0.1), dims=("state", "equivariance_time", "shell"))
+    >>> zone = xr.DataArray(np.zeros((1, 2, 4, 4)), dims=("state", "equivariance_time", "ky", "kx"))
+    >>> known = {"leakage": leakage, "zone_rate": zone, "effective_radius": 1 + 0 * leakage[..., 0]}
+    >>> data = xr.Dataset(known, {"equivariance_time": [2.0, 1.0]})
+    >>> figure = sj.plotting.Figure(layout="constrained").subfigures()
+    >>> sj.plotting.equivariance_panels(figure, data)
+    >>> len(figure.axes) > 3
+    True
     """
     figure.suptitle("how equivariant and how local the network is", fontsize=10)
     ts = dataset["equivariance_time"].values
@@ -46,22 +62,43 @@ def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset, shown: np.n
         noise = (dataset["noise_scale"] ** 2 * dataset["free_response"]).sel(time=ts, method="nearest").values
         rates, name = rates / xr.DataArray(noise, dims="equivariance_time"), r"Re $\lambda(k)$ / of noise"
     rates = rates.transpose("equivariance_time", ...).values
-    scale = Normalize(-1, 1)
     for axis, index in zip(axes, shown, strict=True):
         zone = np.fft.fftshift(rates[index])
         axis.set_title(f"{clock} = {ts[index]:.2g}")
         axis.set_xlabel(r"$k_x$  (rad/site)")
-        axis.set(xticks=[-np.pi, 0, np.pi], xticklabels=[r"$-\pi$", "0", r"$\pi$"])
+        axis.set(xticks=[-np.pi, 0, np.pi], xticklabels=_ENDS)
         if zone.ndim == 1:
             axis.plot(2 * np.pi * np.fft.fftshift(np.fft.fftfreq(zone.size)), zone, color="black")
             axis.set_ylabel(name if axis is axes[0] else "")
             continue
         plane = zone[tuple(side // 2 for side in zone.shape[:-2])]  # k = 0 along the others
-        extent = (-np.pi, np.pi, -np.pi, np.pi)
-        axis.imshow(plane, cmap="RdBu_r", norm=scale, extent=extent, origin="lower", interpolation="nearest")
-        axis.set(yticks=[-np.pi, 0, np.pi], yticklabels=[r"$-\pi$", "0", r"$\pi$"] if axis is axes[0] else [])
-        axis.grid(False)
+        _zone(axis, plane, axis is axes[0])
     if rates.ndim > 2:
-        bar = figure.colorbar(ScalarMappable(scale, "RdBu_r"), ax=list(axes), shrink=0.75, location="right")
+        bar = figure.colorbar(ScalarMappable(_SCALE, "RdBu_r"), ax=list(axes), shrink=0.75, location="right")
         bar.set_label(name)
         axes[0].set_ylabel(r"$k_y$  (rad/site)")
+
+
+def zone_strip(figure: SubFigure, axes: np.ndarray, rates: np.ndarray) -> None:
+    """Growth rates of every wave, one panel for each state.
+
+    * `figure`: of which the panels are part;
+    * `axes`: the panels;
+    * `rates`: (panels, n_y, n_x), in FFT order, over those of noise: 1 for noise, 0 where a wave is soft, negative
+      where it grows.
+    """
+    for axis, zone in zip(axes, rates, strict=True):
+        _zone(axis, np.fft.fftshift(zone), axis is axes[0])
+        axis.set(xticks=[-np.pi, 0, np.pi], xticklabels=_ENDS)
+    axes[0].set_ylabel(r"$k_y$  (rad/site)")
+    axes[0].set_xlabel(r"$k_x$  (rad/site)")
+    bar = figure.colorbar(ScalarMappable(_SCALE, "RdBu_r"), ax=list(axes), location="right", pad=0.01)
+    bar.set_label(r"Re $\lambda(k)$ / of noise", fontsize=8.5)
+
+
+def _zone(axis: Axes, plane: np.ndarray, first: bool) -> None:
+    """Rates of a plane of the zone, k = 0 in the middle."""
+    extent = (-np.pi, np.pi, -np.pi, np.pi)
+    axis.imshow(plane, cmap="RdBu_r", norm=_SCALE, extent=extent, origin="lower", interpolation="nearest")
+    axis.set(yticks=[-np.pi, 0, np.pi], yticklabels=_ENDS if first else [])
+    axis.grid(False)

@@ -178,7 +178,10 @@ def test_patch_figure_has_the_paper_s_panels(patch_data, quantity, tmp_path):
     figure.savefig(tmp_path / "patch.png")
     pictures = [axis for axis in figure.axes if axis.images]
     panels = [axis for axis in figure.axes if axis.lines]
-    assert len(pictures) == 10 + 8
+    assert len(pictures) == 10 + 8 + 8
+    zone = patch_data["zone_rate"].values
+    assert np.all(np.isfinite(zone)) and np.argmax(1 - zone[1]) == 0  # the uniform mode is the softest
+    np.testing.assert_array_equal(pictures[-8].images[0].get_array(), np.fft.fftshift(zone[0]))
     assert len(panels) == 4
     assert all("time t" in panel.get_xlabel() and panel.get_ylabel() for panel in panels)
     assert all(panel.get_xlim() == pytest.approx((6.0, 1e-3), rel=1e-3) for panel in panels)  # one time axis

@@ -1,5 +1,6 @@
 """Trajectories from noise to data with what every figure shows, as units of the engine."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -313,17 +314,25 @@ def dictionary(patterns: Array) -> xr.Dataset:
 
 
 def snapshots(config: Any, unit: Any) -> xr.Dataset:
-    """States of trajectory 0 at a few times, evenly spaced on the grid: the same path, once more without probes."""
+    """States of trajectory 0 at a few times, evenly spaced in log SNR: the same path, once more without probes."""
     del config
     states, ts = np.asarray(states_of(unit, jnp.zeros(1, jnp.int32))[0]), np.asarray(unit.ts)
-    index = np.rint(np.linspace(0, ts.size - 1, NUM_SNAPSHOTS)).astype(int)
+    log_snr = np.clip(jax.vmap(unit.field.process.log_snr)(unit.ts), -100, 100)  # infinite where no signal is left
+    wanted = np.linspace(log_snr[0], log_snr[-1], NUM_SNAPSHOTS)
+    index = np.argmin(np.abs(log_snr[:, None] - wanted), axis=0)
     return xr.Dataset(
         {"snapshot_state": (("snapshot", *unit.dims), states[index], {"long_name": "trajectory 0", "units": "data"})},
         coords={"snapshot_time": (("snapshot",), ts[index], {"units": "1"})},
     )
 
 
-@eqx.filter_jit
 def states_of(unit: Any, members: Array) -> Array:
-    """States of some trajectories at every time, (members, times, *shape)."""
+    """States of some trajectories at every time, (members, times, *shape); by the engine that compiles fastest."""
+    if getattr(unit, "engine", None) == "diffrax" and unit.solver in ("euler", "sea"):
+        unit = replace(unit, engine="scan")  # the same path
+    return _states_of(unit, members)
+
+
+@eqx.filter_jit
+def _states_of(unit: Any, members: Array) -> Array:
     return jax.vmap(lambda member: unit.trajectory(member, lambda t, x: x).observed)(members)

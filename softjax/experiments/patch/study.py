@@ -1,9 +1,13 @@
 """What one trajectory of the patch model is, and what is read off many."""
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import xarray as xr
 
+from softjax._types import Array
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import (
     Row,
@@ -23,6 +27,7 @@ from softjax.experiments._shared.trajectories import (
 )
 from softjax.experiments.patch.config import Config
 from softjax.fields import PatchDictionary, PatchField
+from softjax.jacobian import ZoneProbe
 from softjax.processes import VP
 from softjax.theory import critical_time, dictionary_critical_time
 
@@ -49,6 +54,26 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     return about.merge(dictionary(field.dictionary.patterns)).assign(prior=(("pattern",), prior, {"units": "1"}))
 
 
+def pictures(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
+    """Snapshots of trajectory 0, with the growth rate of every wave at each, over that of noise alone."""
+    states = snapshots(config, unit)
+    assert isinstance(unit.field, PatchField)
+    ts, xs = jnp.asarray(states["snapshot_time"].values), jnp.asarray(states["snapshot_state"].values)
+    rates = np.asarray(_rates(ZoneProbe(unit.field, unit.shape), ts, xs))
+    about = {"long_name": "growth rate of every wave, over that of noise", "units": "1"}
+    return states.assign(zone_rate=(("snapshot", "n_y", "n_x"), rates, about))
+
+
+@eqx.filter_jit
+def _rates(probe: ZoneProbe, ts: Array, xs: Array) -> Array:
+    process = probe.field.process
+
+    def rate(t: Array, x: Array) -> Array:
+        return probe(t, x).rayleigh / (process.damping(t) - process.drift_weight(t) / process.sigma(t) ** 2)
+
+    return jax.vmap(rate)(ts, xs)
+
+
 def summary(dataset: xr.Dataset) -> list[Row]:
     """Critical times, exact and measured, and the cost of the run."""
     return [
@@ -62,4 +87,4 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     ]
 
 
-STUDY = Study("patch", unit, summary, softening_findings, known=known, pictures=snapshots)
+STUDY = Study("patch", unit, summary, softening_findings, known=known, pictures=pictures)
