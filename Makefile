@@ -31,7 +31,7 @@ install = $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/pytho
 	@$(call install,'.[docs]')
 	@touch $@
 
-.PHONY: help demo test test-all lint types torch bench docs clean
+.PHONY: help demo test test-all test-newest lint types torch bench docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -41,12 +41,17 @@ demo: .venv/.runtime  ## the first two figures, into results/
 	$(BIN)/softjax empirical --out results/empirical
 	@echo 'Look at results/patch/patch.png and results/empirical/empirical.png'
 
-test: lint types  ## what must pass before a commit: lint, types, tests in both precisions
+test: lint types  ## what must pass before a commit: lint, types, fast tests in both precisions
 	$(BIN)/pytest -n 2 --dist loadfile
 	JAX_ENABLE_X64=0 $(BIN)/pytest -n 2 --dist loadfile -m "float32 and not slow"
 
-test-all: test  ## the slow tests too, as the continuous integration does
-	$(BIN)/pytest -n 2 --dist loadfile -m slow
+test-all: lint types  ## the slow tests too, and single precision compiled as users do, as the continuous integration does
+	$(BIN)/pytest -n 2 --dist loadfile -m ""
+	JAX_ENABLE_X64=0 SOFTJAX_COMPILE=fully $(BIN)/pytest -n 2 --dist loadfile -m "float32 and not slow"
+
+test-newest: .venv/.test  ## the fast tests with the newest allowed versions, in an environment of their own: PYTHON=python3.13
+	$(BIN)/uv run --isolated --no-project --python $(PYTHON) --resolution highest --with-editable '.[test]' \
+		pytest -n 2 --dist loadfile
 
 lint: .venv/.test  ## ruff: rules and formatting
 	$(BIN)/ruff check

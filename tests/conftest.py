@@ -3,11 +3,11 @@
 Precision comes from the environment and is never switched inside a test: JAX_ENABLE_X64=1 (the default here) runs
 everything in double precision, JAX_ENABLE_X64=0 in single. Strict promotion finds every silent cast.
 
-Double precision compiles in haste, which halves the time of most tests, apart from those marked `optimised`, and with
-XLA's former way to emit loops, which takes half as long again off both (derivatives of derivatives of a `PatchField`
-apart, which it unrolls for minutes: do not compile those). Single precision, and all that runs in a process of its own,
-compiles as users do. Compiled programs are kept in `.pytest_cache/compiled`, so that a second run, and files that share
-programs, hardly compile.
+Programs are compiled in haste, which halves the time of most tests, apart from those marked `optimised`, and with XLA's
+former way to emit loops, which takes half as long again off both (derivatives of derivatives of a `PatchField` apart,
+which it unrolls for minutes: do not compile those). SOFTJAX_COMPILE=fully, which `make test-all` sets in single
+precision, compiles as users do, and so does all that runs in a process of its own. Compiled programs are kept in
+`.pytest_cache/compiled`, so that a second run, and files that share programs, hardly compile.
 """
 
 import gc
@@ -17,7 +17,8 @@ from pathlib import Path
 os.environ.setdefault("JAX_ENABLE_X64", "1")
 os.environ["EQX_ON_ERROR"] = "nan"
 _FLAGS = os.environ.get("XLA_FLAGS")
-if os.environ["JAX_ENABLE_X64"] != "0":
+_FULLY = os.environ.get("SOFTJAX_COMPILE") == "fully"
+if not _FULLY:
     # One thread compiles a program: the other workers have the other cores.
     _QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
     os.environ["XLA_FLAGS"] = f"{_QUICK} {_FLAGS or ''}"
@@ -37,7 +38,7 @@ os.environ.pop("XLA_FLAGS", None)
 if _FLAGS is not None:
     os.environ["XLA_FLAGS"] = _FLAGS
 gc.set_threshold(100_000, 20, 20)  # tracing makes many objects that live: looking through them takes 5% of the time
-_HASTE = jax.config.read("jax_enable_x64") and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
+_HASTE = not _FULLY and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
 
 
 @pytest.fixture(autouse=True)

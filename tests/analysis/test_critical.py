@@ -188,12 +188,11 @@ def test_interval_of_the_median_is_that_of_resampled_trajectories():
 
 
 @pytest.mark.optimised
-@pytest.mark.float32
 @pytest.mark.parametrize(
     ("estimate", "curves", "level"),
     [
         (sj.zero_crossing, lambda c, u: c - u, 0.95),
-        (sj.zero_crossing, lambda c, u: c - u, 0.7),
+        pytest.param(sj.zero_crossing, lambda c, u: c - u, 0.7, marks=pytest.mark.slow),
         (sj.critical_point, lambda c, u: -((u - c) ** 2), 0.95),
     ],
 )

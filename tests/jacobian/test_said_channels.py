@@ -11,7 +11,6 @@ from helpers import FLOAT, assert_close
 import softjax as sj
 from softjax.spectral import in_channels
 
-pytestmark = pytest.mark.float32
 SHAPE, CHANNELS = (5, 6), 3
 MIXING = jnp.asarray([[1.0, 0.5, 0.0], [-0.5, 2.0, 0.25], [0.0, 1.0, -1.0]], FLOAT)
 CHOICES = ["equal", 0, 2, "block"]
@@ -54,6 +53,7 @@ def symbol(matrix, shape):
     return np.einsum("ki,ij...,kj->k...", waves.conj(), matrix, waves).reshape(*shape, *matrix.shape[2:])
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("channel", CHOICES)
 def test_local_dispersion_is_the_symbol_of_the_dense_jacobian(channel):
     x = state()
@@ -61,6 +61,7 @@ def test_local_dispersion_is_the_symbol_of_the_dense_jacobian(channel):
     assert_close(got, symbol(reduced(dense(uneven, x), channel), SHAPE), loosen=10)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("channel", CHOICES)
 def test_dispersion_of_a_convolution_is_exact(channel):
     x = state()
@@ -69,6 +70,7 @@ def test_dispersion_of_a_convolution_is_exact(channel):
     assert np.max(np.abs(got.standard_error)) < 1e-5
 
 
+@pytest.mark.float32
 def test_eigenvalues_of_the_block_are_those_of_the_jacobian():
     x = state()
     block = sj.local_dispersion(mixing, x, 2, channels=3, channel="block")
@@ -89,6 +91,7 @@ def test_block_kernel_is_the_dense_jacobian():
         assert_close(jnp.asarray(kernel[a, b]), wanted, loosen=5)
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("channel", CHOICES)
 def test_mode_response_is_that_of_the_dense_jacobian(channel):
     x, modes = state(), sj.fourier_modes(x_shape := (*SHAPE, 3), 2, channels=x_shape[-1])
@@ -117,6 +120,7 @@ def test_a_convolution_of_space_does_not_leak_whatever_it_does_to_channels(chann
     assert np.min(sj.mode_leakage(lambda x: x**3, x, modes, 3, channel).leakage) > 0.1
 
 
+@pytest.mark.float32
 @pytest.mark.parametrize("channel", ["equal", 1, "block"])
 def test_effective_radius_is_that_of_the_dense_jacobian(channel):
     x = state()
