@@ -1,4 +1,4 @@
-"""What do exact modes of the paper's U-Net cost, and how near does its training come to the matrix-multiply rate?"""
+"""How near does the training of the paper's U-Net come to the matrix-multiply rate?"""
 
 import time
 from typing import Any
@@ -27,28 +27,6 @@ def random_network(config: UNetConfig = PAPER) -> UNet:
     """Its last layer not zero."""
     network = jax.jit(lambda: UNet(config, rngs=nnx.Rngs(0)))()
     return jax.tree.map(lambda leaf: leaf + 0.02 * jr.normal(jr.key(leaf.size), leaf.shape), network)
-
-
-def response(network: UNet, modes: sj.FourierModes, t: jax.Array, x: jax.Array, method: Any) -> sj.ModeResponse:
-    """By JVP, or the paper's way, with its step."""
-    field = sj.NetworkField(network, sj.VP())
-    step = 1e-2 * field.process.sigma(t)
-    return sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, modes, method, step)
-
-
-@pytest.mark.parametrize("max_shell", [0, 1, 6])
-def bench_modes_by_jvp_against_central_differences(versus, max_shell):
-    modes = sj.fourier_modes((SIDE, SIDE), max_shell)
-    inputs = random_network(), modes, jnp.asarray(1.0), jr.normal(jr.key(1), (SIDE, SIDE))
-    ours, peer = (
-        compiled(lambda *inputs, method=method: response(*inputs, method=method), *inputs)
-        for method in ("jvp", "finite_difference")
-    )
-    exact, differences = (np.asarray(run().direction_magnitude) for run in (ours.run, peer.run))
-    error = np.linalg.norm(differences - exact) / np.linalg.norm(exact)
-    assert error < 0.01
-    directions = len(modes.directions)
-    versus("U-Net, modes by JVP", ours, peer, rounds=5, directions=directions, difference=f"{error:.1e}")
 
 
 @pytest.mark.parametrize("widths", [(64, 128, 128), (16, 32, 32)])
