@@ -3,15 +3,17 @@
 Precision comes from the environment and is never switched inside a test: JAX_ENABLE_X64=1 (the default here) runs
 everything in double precision, JAX_ENABLE_X64=0 in single. Strict promotion finds every silent cast.
 
-Programs are compiled in haste, which halves the time of most tests, apart from those marked `optimised`, and with XLA's
-former way to emit loops, which takes half as long again off both (derivatives of derivatives of a `PatchField` apart,
-which it unrolls for minutes: do not compile those). SOFTJAX_COMPILE=fully, which `make test-all` sets in single
-precision, compiles as users do, and so does all that runs in a process of its own. Compiled programs are kept in
-`.pytest_cache/compiled`, so that a second run, and files that share programs, hardly compile.
+Programs are compiled in haste, which halves the time of most tests, apart from those marked `optimised`. Where jaxlib is
+older than 0.11, loops are emitted in XLA's former way, which takes another quarter off. It unrolls a `PatchField` of
+many patterns and derivatives of its derivatives for minutes: run those uncompiled. SOFTJAX_COMPILE=fully, which
+`make test-all` sets in single precision, compiles as users do, and so does all that runs in a process of its own.
+Compiled programs are kept in `.pytest_cache/compiled`, so that a second run, and files that share programs, hardly
+compile.
 """
 
 import gc
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_ENABLE_X64", "1")
@@ -19,8 +21,10 @@ os.environ["EQX_ON_ERROR"] = "nan"
 _FLAGS = os.environ.get("XLA_FLAGS")
 _FULLY = os.environ.get("SOFTJAX_COMPILE") == "fully"
 if not _FULLY:
-    # One thread compiles a program: the other workers have the other cores.
-    _QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # One thread compiles a program: the other workers have the other cores. An unknown flag ends the process.
+    _QUICK = "--xla_cpu_parallel_codegen_split_count=1"
+    if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+        _QUICK += " --xla_cpu_use_fusion_emitters=false"
     os.environ["XLA_FLAGS"] = f"{_QUICK} {_FLAGS or ''}"
 
 import equinox as eqx  # noqa: E402
