@@ -3,8 +3,8 @@
 Precision comes from the environment and is never switched inside a test: JAX_ENABLE_X64=1 (the default here) runs
 everything in double precision, JAX_ENABLE_X64=0 in single. Strict promotion finds every silent cast.
 
-Programs are compiled in haste, which halves the time of most tests, apart from those marked `optimised`. Where jaxlib is
-older than 0.11, loops are emitted in XLA's former way, which takes another quarter off. It unrolls a `PatchField` of
+Programs are compiled in haste, which halves the time of most tests, apart from those marked `optimised`. Where jaxlib
+is older than 0.11, loops are emitted in XLA's former way, which takes another quarter off. It unrolls a `PatchField` of
 many patterns and derivatives of its derivatives for minutes: run those uncompiled. SOFTJAX_COMPILE=fully, which
 `make test-all` sets in single precision, compiles as users do, and so does all that runs in a process of its own.
 Compiled programs are kept in `.pytest_cache/compiled`, so that a second run, and files that share programs, hardly
