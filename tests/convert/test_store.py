@@ -1,3 +1,4 @@
+import functools
 import json
 import math
 import weakref
@@ -27,9 +28,14 @@ from softjax.networks import EDM2, Classifier, ClassifierConfig, EDM2Config, UNe
 CONFIG = UNetConfig(widths=(8, 16), embedding_size=8, num_middle_blocks=1, num_classes=2)
 
 
+@functools.cache
+def outline_of(config):
+    return jax.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0)))
+
+
 def random_unet(config=CONFIG, seed=0):
     """Weights that float32 holds exactly."""
-    outline, rng = jax.eval_shape(lambda: UNet(config, rngs=nnx.Rngs(0))), np.random.default_rng(seed)
+    outline, rng = outline_of(config), np.random.default_rng(seed)
     return jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape).astype(np.float32), FLOAT), outline)
 
 
