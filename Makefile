@@ -62,8 +62,9 @@ types: .venv/.test  ## pyright
 
 torch: .venv/.torch  ## torch, torchax and diffusers, without which the tests of softjax.interop are skipped
 
-bench: .venv/.test  ## the benchmarks, without run-time type checks
+bench: .venv/.test  ## the benchmarks, 15 minutes; writes docs/benchmarks.md
 	$(BIN)/pytest benchmarks --benchmark-only -o addopts=
+	$(BIN)/python benchmarks/page.py
 
 docs: .venv/.docs  ## the site, into docs/_build/html; runs the gallery's examples, the first time all of them
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
