@@ -34,7 +34,7 @@ def state(shape=(*SHAPE, CHANNELS)):
 def dense(f, x):
     """The Jacobian as (sites, channels, sites, channels)."""
     sites = x.size // x.shape[-1]
-    return np.asarray(jax.jacfwd(f)(x), float).reshape(sites, x.shape[-1], sites, x.shape[-1])
+    return np.asarray(jax.jit(jax.jacfwd(f))(x), float).reshape(sites, x.shape[-1], sites, x.shape[-1])
 
 
 def reduced(jacobian, channel):
@@ -186,7 +186,7 @@ def test_signals_latents_and_lattices_work_when_said(shape):
     assert sj.mode_response(f, x, modes, channels=channels).rayleigh.shape == (2,)
     whole = sj.local_dispersion(f, x, 1, channels=0)
     assert whole.shape == shape
-    assert_close(whole, symbol(np.asarray(jax.jacfwd(f)(x), float).reshape(x.size, x.size), shape), loosen=20)
+    assert_close(whole, symbol(np.asarray(jax.jit(jax.jacfwd(f))(x), float).reshape(x.size, x.size), shape), loosen=20)
 
 
 @pytest.mark.parametrize("shape", [(16, 16, 3), (8, 8, 4), (8, 8, 8), (8, 8, 16), (32, 3), (4, 6, 6, 2)])
