@@ -62,7 +62,7 @@ def ising() -> sj.PatchField:
 def bench_side_of_the_score(measure, record, size):
     sides = size((16,), (32, 64, 128, 256, 512), (64, 128, 256, 512, 1024, 2048))
     about = {"series": "sites", "what": "score, one state"}
-    grow(measure, record, size(3, 15, 50), [n * n for n in sides], lambda n: denoiser(ising(), _square(n, 1)), **about)
+    grow(measure, record, size(3, 30, 50), [n * n for n in sides], lambda n: denoiser(ising(), _square(n, 1)), **about)
 
 
 def bench_side_of_the_probe(measure, record, size):
@@ -72,7 +72,7 @@ def bench_side_of_the_probe(measure, record, size):
 
     sides = size((16,), (32, 64, 128, 256), (64, 128, 256, 512, 1024))
     about = {"series": "sites", "what": "probe of 25 directions, one state"}
-    grow(measure, record, size(3, 15, 50), [n * n for n in sides], program, **about)
+    grow(measure, record, size(3, 30, 50), [n * n for n in sides], program, **about)
 
 
 def _square(sites: int, batch: int) -> jax.Array:
@@ -115,7 +115,7 @@ def bench_directions(what, measure, record, size):
         return compiled(lambda m, x: sj.mode_response(lambda x: sj.reverse_drift(field, T, x), x, m), modes, x[0])
 
     sizes = size((5,), (5, 9, 17, 33, 65), (5, 9, 17, 33, 65, 125))
-    grow(measure, record, size(3, 15, 50), sizes, program, series="directions", what=f"{what}, 64 x 64")
+    grow(measure, record, size(3, 30, 50), sizes, program, series="directions", what=f"{what}, 64 x 64")
 
 
 def bench_patches_of_local_field(measure, record, size):

@@ -68,15 +68,9 @@ def fitted(sizes: np.ndarray, times: np.ndarray) -> tuple[float, float]:
 def _answer(curves: dict[tuple[str, str], Curve]) -> str:
     largest = {name: curve for name, curve in curves.items() if name[0] != "pack"}
     steepest = max(largest, key=lambda name: np.nan_to_num(largest[name].exponent))
-    curve, worse = (
-        largest[steepest],
-        [name for name in largest if largest[name].exponent - 2 * largest[name].error > 1.1],
-    )
-    said = (
-        "Nothing grows faster than in proportion"
-        if not worse
-        else f"{len(worse)} of {len(largest)} grow faster than in proportion"
-    )
+    curve, worse = largest[steepest], [c for c in largest.values() if c.exponent - 2 * np.nan_to_num(c.error) > 1.1]
+    grows = f"{len(worse)} of {len(largest)} grow" if worse else "Nothing grows"
+    said = f"{grows} faster than in proportion, by more than two standard errors of the fit"
     steep = f"the steepest is {steepest[1]}, as {steepest[0]} to the power {_power(curve)}"
     return f"{said}: {steep}. {_routes(curves)}".strip()
 
@@ -103,9 +97,14 @@ def _packs(curves: dict[tuple[str, str], Curve], records: list[dict]) -> str:
         if series == "pack":
             each = curve.seconds / curve.sizes
             best = int(np.argmin(each))
+            if best == 0:
+                said.append(
+                    f"A unit of a sweep takes {seconds(each[0])} in the smallest pack, and no less in larger ones."
+                )
+                continue
             said.append(
-                f"A unit of a sweep takes {seconds(each[0])} alone and {seconds(each[best])} in a pack of "
-                f"{curve.sizes[best]:.0f}, {each[0] / each[best]:.1f} times less."
+                f"A unit of a sweep takes {seconds(each[best])} in a pack of {curve.sizes[best]:.0f}, against "
+                f"{seconds(each[0])} in one of {curve.sizes[0]:.0f}: {each[0] / each[best]:.2f} times as fast."
             )
     for record in records:
         if record["series"] == "devices":
