@@ -24,8 +24,9 @@ _ORDER = (
 )
 _INDEX = r"""One page a layer, in the order in which they build on each other: a module imports only from layers above
 its own. Most names are flat, `softjax.simulate`; the rest are reached through their layer, `softjax.theory.hartree`. In
-all examples `sj` is `softjax`. Functions act on one configuration, of shape (\*lattice) or (\*lattice, channels); a
-batch is `jax.vmap`. Shapes and units stand in the lists of arguments.
+all examples `sj` is `softjax`, `jnp` is `jax.numpy`, `jr` is `jax.random` and `np` is `numpy`. Functions act on one
+configuration, of shape (\*lattice) or (\*lattice, channels); a batch is `jax.vmap`. Shapes and units stand in the
+lists of arguments.
 """
 _ELSEWHERE = {
     r"\]\((?:\.\./)+examples/(\w+)\.py": r"](/gallery/\1.rst",
@@ -130,12 +131,18 @@ def cited(text: str) -> str:
     return named.sub(lambda said: f"[theory, {said[1]} {said[2]}](/theory.md#{slugs.get(said[2], '')})", text)
 
 
+def fenced(lines: list[str]) -> list[str]:
+    """Examples, from a line with >>> to the next empty one or the end, become blocks of code."""
+    block = r"(?m)^>>> (?:.+\n?)+"
+    return re.sub(block, lambda found: f"```pycon\n{found[0].rstrip()}\n```\n", "\n".join(lines)).split("\n")
+
+
 def as_markdown(_app: Sphinx, what: str, _name: str, thing: Any, _options: Any, lines: list[str]) -> None:
     """Docstrings are Markdown; sections of the theory they cite become links. Constants have their own only."""
     if what == "data" and lines and lines[0] == (type(thing).__doc__ or "").strip().split("\n")[0]:
         lines.clear()  # of int, str, ...
     if lines:
-        lines[:] = [".. markdown::", "", *("   " + cited(line) for line in lines), ""]
+        lines[:] = [".. markdown::", "", *("   " + cited(line) for line in fenced(lines)), ""]
 
 
 def without_a_word(_app: Sphinx, _what: str, _name: str, thing: Any, _skip: bool, _options: Any) -> bool | None:

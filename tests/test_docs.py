@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from public_names import PUBLIC, unlisted
 from report.chromium import FOUND, tab
 
 import softjax as sj
@@ -60,6 +61,20 @@ def resolved(dotted):
 def test_every_name_of_the_package_that_a_page_mentions_exists(path):
     for dotted in set(re.findall(r"\bsj\.([a-zA-Z_][\w.]*\w)", path.read_text())):
         assert resolved(dotted) is not None
+
+
+def test_every_argument_of_a_public_name_stands_in_a_list():
+    assert [told for name, thing in PUBLIC.items() for told in unlisted(name, thing)] == []
+
+
+def test_an_argument_that_is_not_told_is_found():
+    def scaled(x, factor):
+        """Scaled x.
+
+        * `x`: a number.
+        """
+
+    assert list(unlisted("scaled", scaled)) == ["scaled: factor"]
 
 
 @pytest.fixture(scope="module")

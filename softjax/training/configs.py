@@ -42,6 +42,8 @@ class Optimisation:
 class FashionTraining:
     """The U-Net on Fashion-MNIST (App. D), noise prediction under VP with beta = 1.
 
+    * `optimisation`: how the weights move; what the other fields hold stands below each.
+
     >>> config = sj.training.FashionTraining(variant="grey", optimisation=sj.training.Optimisation(epochs=2))
     >>> config.threshold, config.optimisation.epochs
     (32, 2)
@@ -86,6 +88,8 @@ class FashionTraining:
 class ClassifierTraining:
     """A small classifier of Fashion-MNIST, which judges samples and guidance.
 
+    * `optimisation`: how the weights move; what the other fields hold stands below each.
+
     >>> sj.training.ClassifierTraining(variant="grey").optimisation.epochs
     12
     """
@@ -112,6 +116,8 @@ class ClassifierTraining:
 @dataclass(frozen=True)
 class EDM2Training:
     """A small class-conditional EDM2 on grey Fashion-MNIST, padded to 32 x 32, with the loss and weights of EDM2.
+
+    * `optimisation`: how the weights move; what the other fields hold stands below each.
 
     >>> config = sj.training.EDM2Training(model_channels=8)
     >>> config.model_channels, config.sigma_data
