@@ -67,9 +67,11 @@ def _attributes(thing):
     """Fields of a class with a docstring below."""
     if not inspect.isclass(thing) or not thing.__module__.startswith("softjax"):
         return set()
-    body = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0].body
-    pairs = zip(body, body[1:], strict=False)
-    return {field.target.id for field, below in pairs if isinstance(field, ast.AnnAssign) and _is_text(below)}
+    (defined,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
+    assert isinstance(defined, ast.ClassDef)
+    pairs = zip(defined.body, defined.body[1:], strict=False)
+    fields = {field.target: below for field, below in pairs if isinstance(field, ast.AnnAssign)}
+    return {target.id for target, below in fields.items() if isinstance(target, ast.Name) and _is_text(below)}
 
 
 def _is_text(line):
