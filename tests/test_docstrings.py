@@ -20,6 +20,7 @@ SLOW = {  # more than 1.2 s of CPU
     *("sj.convert.load_module", "sj.convert.load_network", "sj.interop.TorchNetwork", "sj.interop.from_torch"),
     *("sj.report.page", "sj.theory.Hartree", "sj.theory.hartree", "sj.training.Classification"),
 }
+TORCH = ("sj.interop.TorchNetwork", "sj.interop.from_torch")
 SKIPPED = {
     *(f"sj.convert.{name}" for name in ("convert", "dinov2_from_tensors", "edm2_from_tensors", "fetch")),
     *(f"sj.training.{name}" for name in ("train_classifier", "train_edm2", "train_fashion")),
@@ -63,6 +64,8 @@ def test_only_examples_that_need_files_or_a_network_are_not_run():
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in PUBLIC]
 )
 def test_examples_run_as_printed(name):
+    if name in TORCH:
+        pytest.importorskip("torchax")
     assert failures(name, PUBLIC[name]) == ""
 
 
