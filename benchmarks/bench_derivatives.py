@@ -90,6 +90,12 @@ def subject(name: str) -> Subject:
 SUBJECTS = ("patch field", "LocalField", "U-Net", "EDM2", "torch module")
 
 
+def skip_if_long(size: Callable, name: str, shells: int = 0) -> None:
+    """Networks that compile long, and many directions, at small size."""
+    if (name in SUBJECTS[3:] or shells > 2) and size(True, False, False):
+        pytest.skip("not at small size")
+
+
 def directions(x: np.ndarray, max_shell: int) -> sj.FourierModes:
     return sj.fourier_modes(x.shape[:2], max_shell)
 
@@ -131,8 +137,9 @@ def apart(found: Any, wanted: Any) -> float:
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def bench_error_against_step(benchmark, record, name):
+def bench_error_against_step(benchmark, record, size, name):
     """Of J v along the constant and the four waves of shell 1."""
+    skip_if_long(size, name)
     function, arrays, x, sigma, *_ = subject(name)
     v = in_all_channels(directions(x, 1), x)
     with jax.enable_x64(True):
@@ -169,8 +176,7 @@ MANY = 6  # shells from which on all ways are tried
 @pytest.mark.parametrize(("name", "shells"), CASES)
 def bench_cost_of_directions(measure, record, size, name, shells):
     """1, 9 and 57 directions (networks that compile long: 1 and 25): both numbers of each, by every way, in turn."""
-    if shells > size(2, 14, 14):
-        pytest.skip("not at small size")
+    skip_if_long(size, name, shells)
     function, arrays, x, sigma, field, t = subject(name)
     modes = directions(x, shells)
     inputs = arrays, jnp.asarray(x), jnp.asarray(in_all_channels(modes, x))
@@ -234,6 +240,7 @@ def edm2_path(size: Callable) -> tuple[sj.AbstractField, np.ndarray, np.ndarray,
 @pytest.mark.parametrize(("name", "path", "shells"), [("patch field", patch_path, 6), ("EDM2", edm2_path, 3)])
 def bench_along_trajectories(benchmark, record, size, name, path, shells):
     """What differences get wrong of responses, equilibrium lengths and the critical point, on the same states."""
+    skip_if_long(size, name)
     field, ts, states, lowest = path(size)
     modes = directions(states[0, 0], shells)
     arrays, static = eqx.partition(field, eqx.is_array)

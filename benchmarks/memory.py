@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 RUN = """
-import importlib, json, sys
+import ctypes, gc, importlib, json, sys
 from memory import resident, restart
 name, what, sizes = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
 run = importlib.import_module(name).WORK[what](*sizes)
 run()
+gc.collect()
+ctypes.CDLL(None).malloc_trim(0)  # else the second call lives in what the first one freed
 before = resident("VmRSS")
 restart()
 run()

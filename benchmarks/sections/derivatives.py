@@ -7,11 +7,13 @@ from sections.parts import Pictures, seconds, table
 COLORS = {"float32": "#c1272d", "float64": "0.45"}
 WAYS = {"differences": "0.45", "linearize": "#c1272d", "jvp": "#e08214", "reverse": "#4575b4", "ModeProbe": "#1a9850"}
 PAPER = 1e-2
+SUBJECTS = ("patch field", "LocalField", "U-Net", "EDM2", "torch module")
 
 
 def section(records: list[dict], pictures: Pictures) -> str:
     def of(series: str) -> list[dict]:
-        return [record for record in records if record["series"] == series]
+        found = [record for record in records if record["series"] == series]
+        return sorted(found, key=lambda record: (SUBJECTS.index(record["subject"]), record.get("directions", 0)))
 
     parts = ["### Are exact Jacobian-vector products worth it, against central differences?"]
     if of("step"):
@@ -46,7 +48,7 @@ def _accuracy(records: list[dict]) -> str:
 
 
 def _range(values: list[float]) -> str:
-    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
+    low, high = (f"{value:.0f}" if value >= 10 else f"{value:.2g}" for value in (min(values), max(values)))
     return low if low == high else f"{low} to {high}"
 
 
@@ -72,9 +74,9 @@ def _curves(records: list[dict], pictures: Pictures) -> str:
                 axes.plot(record["steps"], record[precision], color=color, label=f"differences, {precision}")
             axes.axhline(record["exact_float32"], color=COLORS["float32"], ls=":", label="exact, float32")
             axes.axvline(PAPER, color="0.8", lw=0.9, zorder=0)
-            axes.set(xscale="log", yscale="log", title=record["subject"], ylim=(1e-12, 10), xticks=[1e-8, 1e-4, 1])
+            axes.set(xscale="log", yscale="log", title=record["subject"], ylim=(1e-14, 10), xticks=[1e-8, 1e-4, 1])
         panels[0].set_ylabel("relative error of J v")
-        panels[0].legend(loc="upper left", fontsize=6.5)
+        panels[0].legend(loc="lower left", fontsize=6.5)
         figure.supxlabel("step / sigma (the grey line is the paper's)", fontsize=10)
     return pictures.link("derivatives-step", "Error of central differences against their step, U-shaped, per function")
 
@@ -103,7 +105,7 @@ def _crossover(records: list[dict]) -> str:
             between = f"between {mine[first - 1]['directions']} and {mine[first]['directions']} directions, {most}"
             said.append(f"{name}: {between}")
         else:
-            said.append(f"{name}: not up to {last['directions']} directions ({most})")
+            said.append(f"{name}: not up to {last['directions']} ({most})")
     return "Where exact products become the cheaper ones. " + "; ".join(said) + "."
 
 
@@ -129,6 +131,7 @@ def _per_direction(records: list[dict], pictures: Pictures) -> str:
                 cost = [r["seconds"][way][0] / r["directions"] / r["seconds"]["one evaluation"][0] for r in seen]
                 axes.plot([r["directions"] for r in seen], cost, "o-", color=color, label=way, markersize=3.5)
             axes.set(xscale="log", yscale="log", title=name, xticks=[1, 9, 57], xticklabels=["1", "9", "57"])
+            axes.set_xlim(0.8, 80)
             axes.minorticks_off()
         panels[0].set_ylabel("cost per direction,\nin evaluations")
         panels[0].legend(loc="lower left", fontsize=7)

@@ -27,8 +27,8 @@ def _answer(whole: list[dict], bare: list[dict]) -> str:
 
 
 def _name(record: dict) -> str:
-    who = record["peer"].partition(", ")
-    return {"literal": "the literal script", "expert": "the expert's"}[who[0]] + (f" {who[2]}" if who[2] else "")
+    who, _, how = record["peer"].partition(", ")
+    return "the literal script" if who == "literal" else f"the expert's {how or 'script'}"
 
 
 def _runs(whole: list[dict], bare: list[dict]) -> str:
