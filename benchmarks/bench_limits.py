@@ -58,7 +58,7 @@ def limits(xs: jax.Array, large: int, inner: int) -> dict[str, tuple[Program, fl
     }
 
 
-def work(sites: int) -> dict[str, dict[str, float]]:
+def work(sites: int) -> dict[str, dict[str, int]]:
     """What each program can't do without, on so many sites in all."""
     overlaps, pairs = PATTERNS * PATCH**2 * sites, PATTERNS * (PATTERNS + 1) // 2
     score = {"multiply-adds": overlaps, "exponentials": EXPONENTIALS * sites}

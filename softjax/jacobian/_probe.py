@@ -60,10 +60,11 @@ class ModeProbe(eqx.Module):
         self.channel = channel
         require_channel(channel, self.channels)
         self.waves = None if self.channels else axis_waves(field, modes)
-        has_evidence = isinstance(field, AbstractEvidenceField) and self.waves is None
         shape = (*modes.directions.shape[1:], *((self.channels,) if self.channels else ()))
         spread = in_channels(modes, shape, self.channels, channel)
-        self.direction_evidence = _evidence_of(field, spread.directions) if has_evidence else None
+        self.direction_evidence = None
+        if isinstance(field, AbstractEvidenceField) and self.waves is None:
+            self.direction_evidence = _evidence_of(field, spread.directions)
 
     @public
     def __call__(self, t: Time, x: Configuration) -> ModeResponse:
