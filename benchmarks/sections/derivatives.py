@@ -143,7 +143,7 @@ def _reverse(records: list[dict]) -> str:
     far = ", ".join(f"{record['subject']} {record['asymmetry']:.1e}" for record in records)
     return (
         "Reverse mode gives J^T v: the Rayleigh quotients of any Jacobian, but magnitudes only where J is symmetric. "
-        f"Relative distance of J^T v from J v, shells 0 and 1: {far}. Times are those of Rayleigh quotients and "
+        f"Relative distance of J^T v from J v, for two directions: {far}. Times are those of Rayleigh quotients and "
         "magnitudes at one state, in turn; all ways are vectorised over the directions, differences over both signs."
     )
 
