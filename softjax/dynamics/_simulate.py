@@ -3,6 +3,7 @@
 Reverse time is integrated forward in s = -t, so that no solver sees a negative step.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -245,6 +246,7 @@ def _check_range(process: AbstractProcess, ts: np.ndarray, integrator: AbstractI
     """Refuses grids that start where no signal is left, or end where the score diverges, where that is known."""
     require_not_negative("ts", ts)
     _check_start(process, ts[0])
+    _warn_beyond_schedule(process, ts[0])
     t_end = ts[-1]
     noise, rate = concrete(process.sigma(t_end)), concrete(process.beta(t_end))
     if t_end > 0 or noise is None or rate is None or noise > 0:
@@ -267,6 +269,18 @@ def _check_start(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
         ratio = np.asarray(np.inf)
     signal = ratio is None or bool(np.isfinite(ratio) and ratio > 0)
     require(signal, f"no signal is left at ts[0] = {t:g} under {type(process).__name__}: start at a smaller time.")
+
+
+def _warn_beyond_schedule(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
+    """Warns where the grid starts beyond the last time of a schedule, whose formula goes on."""
+    schedule = getattr(process, "schedule", None)
+    end = concrete(getattr(schedule, "t_max", None))
+    if end is not None and np.ndim(end) == 0 and t > end * (1 + 1e-5):
+        warnings.warn(
+            f"ts[0] = {t:g} lies beyond t_max = {end:g} of {type(schedule).__name__}, whose rate goes on as before: "
+            "start there, or give the schedule a larger t_max.",
+            stacklevel=6,
+        )
 
 
 def _require_same_shape(field: AbstractField, t: Array, x: Configuration) -> None:

@@ -1,5 +1,7 @@
-"""A bar over the units of a sweep."""
+"""A bar over the units of a sweep; lines where the output is no terminal."""
 
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -10,7 +12,8 @@ from softjax.sweeps._notebook import bar_in_notebook, in_notebook
 def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Callable[[int, int], None]]:
     """What is to be called with the units done and all of them: nothing, a bar if True, or the given function.
 
-    * `progress`: True for a bar, a function of the finished units and of all, or None.
+    * `progress`: True for a bar, or a line now and then where the output is no terminal; a function of the finished
+      units and of all; or None.
 
     >>> with sj.sweeps.reporting(lambda done, total: print(f"{done} of {total}")) as report:
     ...     report(1, 4)
@@ -22,6 +25,8 @@ def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Ca
         yield lambda done, total: None
     elif in_notebook():
         yield bar_in_notebook()
+    elif not sys.stdout.isatty():
+        yield lines()
     else:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -41,3 +46,21 @@ def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Ca
         finally:
             if bar.live.is_started:
                 bar.stop()
+
+
+def lines(every: float = 10.0) -> Callable[[int, int], None]:
+    """Prints a line with the time left, at most one in `every` seconds and one at the end."""
+    first: list[tuple[int, float]] = []
+    last = [time.monotonic()]
+
+    def report(done: int, total: int) -> None:
+        now = time.monotonic()
+        first[:] = first or [(done, now)]
+        if done < total and now - last[0] < every:
+            return
+        last[0] = now
+        before, start = first[0]
+        left = (total - done) * (now - start) / (done - before) if done > before else None
+        print(f"units {done}/{total}" + (f", {left:.0f} s left" if left else ""), flush=True)
+
+    return report

@@ -159,3 +159,10 @@ def test_exhausted_memory_names_the_chunk():
 
     with pytest.raises(MemoryError, match="chunk"):
         finished(run)
+
+
+def test_a_grid_beyond_the_schedule_is_warned_of():
+    field = sj.PatchField(sj.PatchDictionary.two_pattern(patch_size=3), sj.VP.linear(0.2, 2.0, 2.0))
+    with pytest.warns(UserWarning, match=r"ts\[0\] = 3 lies beyond t_max = 2 of LinearSchedule.*larger t_max"):
+        run(field)
+    run(field, sj.log_grid(2.0, 0.3, 4))

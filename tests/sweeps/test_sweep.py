@@ -13,7 +13,7 @@ import xarray as xr
 from jax.errors import JaxRuntimeError
 from sweep_units import Reciprocal, Walk, one_cell, walks
 
-from softjax.sweeps import Sweep, cell, measured, run
+from softjax.sweeps import Sweep, cell, measured, reporting, run
 from softjax.sweeps._program import Program
 
 
@@ -175,6 +175,15 @@ def test_units_that_return_nothing_usable_are_refused(unit, message):
 def test_impossible_sweeps_are_refused(options, without_type_checks):
     with pytest.raises(ValueError, match="members|dim"):
         Sweep(Walk, {"scale": [1.0], "steps": [3]}, key=jr.key(0), **options)
+
+
+def test_where_the_output_is_no_terminal_there_are_lines_with_the_time_left(capsys, monkeypatch):
+    clock = iter([0.0, 1.0, 12.0, 13.0, 31.0])
+    monkeypatch.setattr("softjax.sweeps._progress.time.monotonic", lambda: next(clock))
+    with reporting(True) as report:
+        for done in (0, 1, 2, 4):
+            report(done, 4)
+    assert capsys.readouterr().out == "units 1/4, 33 s left\nunits 4/4\n"
 
 
 def test_progress_counts_units():
