@@ -154,12 +154,13 @@ def _along(records: list[dict]) -> str:
         mine = {record["step"]: record for record in records if record["subject"] == name}
         exact, paper = mine[None], mine[PAPER]
         moved = abs(paper["critical"] / paper["critical_exact"] - 1)
+        point = f"the critical point by {moved:.1e} of itself" if np.isfinite(moved) else "there is no peak"
         lengths = f"{paper['worst_length']:.2g} sites ({exact['worst_length']:.1e})"
         searched = f"{paper['worst_length_searched']:.1e} (longest: {paper['longest']:.3g})"
         said.append(
             f"{name}: the paper's differences in float32 miss single responses by up to {paper['worst_response']:.1%} "
             f"(exact products by {exact['worst_response']:.1e}), equilibrium lengths by up to {lengths}, in the range "
-            f"searched for a peak by {searched}, and the critical point by {moved:.1e} of itself"
+            f"searched for a peak by {searched}, and {point}"
         )
     return "Along whole trajectories. " + ". ".join(said) + "."
 
@@ -187,14 +188,15 @@ def _path_curves(records: list[dict], pictures: Pictures) -> str:
         panels = figure.subplots(1, len(names), squeeze=False)[0]
         for axes, name in zip(panels, names, strict=True):
             mine = [record for record in records if record["subject"] == name]
-            colors = ["#c1272d", "0.75", "0.2", "0.55"]
-            for record, color in zip(mine, colors, strict=False):
+            colors = {None: "#c1272d", 1e-3: "0.75", PAPER: "0.2", 1e-1: "0.55"}
+            for record in mine:
                 label = "exact" if record["step"] is None else f"differences, {record['step']:g} sigma"
-                axes.plot(record["times"], record["response_error"], color=color, label=label, lw=1.3)
+                axes.plot(record["times"], record["response_error"], color=colors[record["step"]], label=label)
             axes.axvline(mine[0]["critical_exact"], color="0.8", lw=0.9, zorder=0)
             axes.set(xscale="log", yscale="log", title=f"{name}, {mine[0]['trajectories']} trajectories")
             axes.set(xlabel="time t" if name == "patch field" else "noise level sigma")
             axes.invert_xaxis()
-            axes.legend()
+            axes.set_ylim(1e-10, 10)
+            axes.legend(loc="lower right")
         panels[0].set_ylabel("largest relative error\nof a response, float32")
     return pictures.link("derivatives-path", "Largest relative error of a mode response along trajectories, in float32")
