@@ -182,7 +182,7 @@ def bench_cost_of_directions(measure, record, size, name, shells):
     inputs = arrays, jnp.asarray(x), jnp.asarray(in_all_channels(modes, x))
     programs = {way: measured(function, inputs, product) for way, product in products(name, shells, sigma).items()}
     programs["one evaluation"] = evaluation(name)
-    if isinstance(field, sj.PatchField | sj.LocalField) and shells:
+    if isinstance(field, sj.PatchField | sj.LocalField):
         programs["ModeProbe"] = compiled(lambda probe, x: probe(t, x), sj.ModeProbe(field, modes), inputs[1])
     found = measure(size(1, 20 if name == "patch field" else 3, 30), *programs.values())
     record(

@@ -30,14 +30,14 @@ def levels(t: float) -> tuple[float, float]:
 
 
 def literal_score(dictionary: Dictionary, t: float, x: Tensor) -> Tensor:
-    """Every patch is gathered; a softmax of its overlaps with all patterns weighs their centres."""
+    """Every patch is gathered; a softmax of its squared distances to all patterns weighs their centres."""
     alpha, variance = levels(t)
     width = dictionary.patterns.shape[-1]
     wrapped = pad(x[:, None], (width // 2,) * 4, mode="circular")
     patches = unfold(wrapped, width).transpose(1, 2)  # (trajectories, sites, width^2)
     patterns = dictionary.patterns.flatten(1)
-    squares = (alpha * patterns).square().sum(-1) / (2 * variance)
-    logits = dictionary.log_prior - squares + torch.einsum("bip,mp->bim", patches, patterns) * alpha / variance
+    distances = (patches[:, :, None] - alpha * patterns).square().sum(-1)  # (trajectories, sites, patterns)
+    logits = dictionary.log_prior - distances / (2 * variance)
     posterior = torch.softmax(logits, dim=-1)
     denoised = torch.einsum("bim,m->bi", posterior, patterns[:, width**2 // 2])
     return (alpha * denoised.reshape(x.shape) - x) / variance

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 import signal
@@ -14,8 +15,10 @@ from jax.errors import JaxRuntimeError
 
 from softjax import __version__, cli, experiments
 from softjax.cli._environment import divide_cpu
+from softjax.cli._output import print_table
 from softjax.experiments import load_results, patch
 from softjax.experiments._shared.config import WholeNumbers, checked
+from softjax.experiments._shared.summary import Row
 from softjax.experiments.configs import PatchConfig
 from softjax.sweeps import status
 
@@ -422,3 +425,20 @@ def test_interrupted_trainings_say_how_to_go_on(sample, tmp_path, monkeypatch, c
         run("train", "fashion", "--out", str(tmp_path))
     assert stop.value.code == 130
     assert "--resume goes on" in capsys.readouterr().out
+
+
+def test_a_table_that_is_too_wide_is_two_with_every_value_below_its_name(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = [
+        Row("time of the peak", 3.5, "t", (3.25, 3.75), also=tuple((f"clock {i}", 10.0 + i) for i in range(6))),
+        Row("time of the null", math.nan, "t", also=(("clock 5", 1.5),), reason="the curve is flat"),
+    ]
+    print_table(rows, "cpu")
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    first, second = shown.split("Summary, continued")
+    assert "3.5  [3.25, 3.75]" in first
+    assert "none (1)" in first
+    cells = next(line for line in second.splitlines() if "null" in line).split("│")
+    assert [cell.strip() for cell in cells[2:-1]] == ["", "", "", "", "", "1.5"]
+    assert shown.rstrip().endswith("(1) the curve is flat")

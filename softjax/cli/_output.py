@@ -95,15 +95,36 @@ def list_failed(failed: Sequence[str]) -> int:
 
 
 def print_table(rows: list, device: str) -> None:
+    """The summary, what is doubtful in notes beneath; values on other clocks in a table of their own if too wide."""
     from rich.console import Console
+
+    console = Console()
+    notes = list(dict.fromkeys(row.reason for row in rows if row.reason))
+    whole = _table(rows, f"Summary ({device})", notes, values=True, also=True)
+    needed = console.measure(whole, options=console.options.update(width=1000)).maximum
+    if not any(row.also for row in rows) or needed <= console.width:
+        console.print(whole)
+    else:
+        console.print(_table(rows, f"Summary ({device})", notes, values=True, also=False))
+        console.print(_table([row for row in rows if row.also], "Summary, continued", notes, values=False, also=True))
+    for number, note in enumerate(notes, 1):
+        console.print(f"({number}) {note}", highlight=False)
+
+
+def _table(rows: list, title: str, notes: list[str], values: bool, also: bool) -> Any:
     from rich.table import Table
 
-    table = Table(title=f"Summary ({device})", title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column("quantity")
-    table.add_column("value  [95% interval]", justify="right")
-    table.add_column("unit")
-    for name, _ in rows[0].also:
+    if values:
+        table.add_column("value  [95% interval]", justify="right")
+        table.add_column("unit")
+    names = list(dict.fromkeys(name for row in rows for name, _ in row.also)) if also else []
+    for name in names:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.name, row.text, row.units, *(f"{value:.4g}" for _, value in row.also))
-    Console().print(table)
+        mark = f" ({notes.index(row.reason) + 1})" if row.reason else ""
+        value = (f"{row.number}{mark}", row.units) if values else ()
+        others = dict(row.also)
+        table.add_row(row.name, *value, *(f"{others[name]:.4g}" if name in others else "" for name in names))
+    return table

@@ -123,5 +123,6 @@ def _overlaps(patterns: Float[Array, "B ..."], profiles: tuple[Array, ...]) -> t
         middle = kept.shape[1] // 2
         seen = jnp.stack([jnp.roll(lines, middle - r, axis=1) for r in range(kept.shape[1])])
         evidence.append(jnp.sum(kept.T[:, None, :, None] * seen[:, :, None, :], axis=0))
-        products.append((evidence[-1][:, :, None] * evidence[-1][:, None]).reshape(len(lines), -1).T)
+        pairs = evidence[-1][:, :, None] * evidence[-1][:, None]
+        products.append(pairs.reshape(len(lines), kept.shape[0] ** 2 * lines.shape[1]).T)
     return tuple(evidence), tuple(products)

@@ -52,6 +52,22 @@ def test_probe_is_the_mode_response_of_the_reverse_drift(name, process):
         assert_close(*both(t, jr.normal(jr.key(2), SHAPE)), loosen=10)  # two orders of summation over the sites
 
 
+@pytest.mark.parametrize(
+    "modes",
+    [sj.fourier_modes(SHAPE, 0), sj.fourier_modes(SHAPE, 2, "isotropic"), sj.fourier_modes((6, 1, 7), 3, channels=0)],
+    ids=["the mean alone", "waves along both axes", "an axis of one site"],
+)
+def test_probe_of_a_patch_field_is_the_mode_response_for_any_modes(modes):
+    shape = modes.directions.shape[1:]
+    patterns = jr.normal(jr.key(0), (3, *(min(side, 3) for side in shape)))
+    field, x = sj.PatchField(sj.PatchDictionary(patterns, PRIOR), PROCESSES["vp"]), jr.normal(jr.key(2), shape)
+    probe = sj.ModeProbe(field, modes)
+    oblique = bool(jnp.any(jnp.sum(modes.wavevectors != 0, axis=1) > 1))
+    assert (probe.waves is None) == oblique
+    both = jax.jit(lambda t, x: (probe(t, x), sj.mode_response(lambda x: sj.reverse_drift(field, t, x), x, modes)))
+    assert_close(*both(0.7, x), loosen=10)
+
+
 @pytest.mark.parametrize("name", ["patch", "empirical", "gaussian"])
 def test_probe_passes_through_jit_and_vmap(name):
     probe = sj.ModeProbe(FIELDS[name](sj.VP()), MODES)

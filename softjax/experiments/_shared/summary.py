@@ -30,12 +30,16 @@ class Row:
 
     @property
     def text(self) -> str:
-        """The value and its interval for reading."""
-        note = f" ({self.reason})" if self.reason else ""
+        """The value with its interval, and what is doubtful about it, for reading."""
+        return self.number + (f" ({self.reason})" if self.reason else "")
+
+    @property
+    def number(self) -> str:
+        """The value with its interval."""
         if not math.isfinite(self.value):
-            return f"none{note}"
+            return "none"
         interval = "" if self.interval is None else f"  [{self.interval[0]:.4g}, {self.interval[1]:.4g}]"
-        return f"{self.value:.4g}{interval}{note}"
+        return f"{self.value:.4g}{interval}"
 
 
 def peak_window(dataset: xr.Dataset) -> tuple[float, float] | None:
