@@ -60,7 +60,7 @@ def overview(
     3
     """
     with mpl.rc_context(STYLE):
-        strip = 2.4 if "zone_rate" in dataset else 1.3
+        strip = 2.4 if "snapshot_zone" in dataset else 1.3
         heights = (0.8, strip, 2.9) if below is None else (0.8, strip, 2.9, 2.3)
         figure = Figure(figsize=(15, 1.75 * sum(heights)), layout="constrained")
         figure.suptitle(f"{title}, {_size(dataset)}", fontsize=12)
@@ -102,7 +102,7 @@ def _class(dataset: xr.Dataset, index: int) -> str:
 
 def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
     times, states = dataset["snapshot_time"].values, dataset["snapshot_state"].values
-    rates = dataset.get("zone_rate")
+    rates = dataset.get("snapshot_zone")
     beneath = "" if rates is None else "; below, the growth rate of every wave at that state, over that of noise"
     figure.suptitle(f"one reverse trajectory, from noise to pattern{beneath}", fontsize=10)
     axes = figure.subplots(1 if rates is None else 2, len(times), squeeze=False)

@@ -179,7 +179,7 @@ def test_patch_figure_has_the_paper_s_panels(patch_data, quantity, tmp_path):
     pictures = [axis for axis in figure.axes if axis.images]
     panels = [axis for axis in figure.axes if axis.lines]
     assert len(pictures) == 10 + 8 + 8
-    zone = patch_data["zone_rate"].values
+    zone = patch_data["snapshot_zone"].values
     assert np.all(np.isfinite(zone))
     assert np.argmin(zone[1]) == 0  # the uniform mode is the softest
     np.testing.assert_array_equal(pictures[-8].images[0].get_array(), np.fft.fftshift(zone[0]))

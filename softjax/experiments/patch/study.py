@@ -61,7 +61,7 @@ def pictures(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     ts, xs = jnp.asarray(states["snapshot_time"].values), jnp.asarray(states["snapshot_state"].values)
     rates = np.asarray(_rates(ZoneProbe(unit.field, unit.shape), ts, xs))
     about = {"long_name": "growth rate of every wave, over that of noise", "units": "1"}
-    return states.assign(zone_rate=(("snapshot", "n_y", "n_x"), rates, about))
+    return states.assign(snapshot_zone=(("snapshot", "n_y", "n_x"), rates, about))
 
 
 @eqx.filter_jit
