@@ -15,5 +15,6 @@ from softjax.plotting._style import FIELD_LIMITS as FIELD_LIMITS
 from softjax.plotting._style import NULL as NULL
 from softjax.plotting._style import SHELLS as SHELLS
 from softjax.plotting._style import STYLE as STYLE
+from softjax.plotting._style import legend_above as legend_above
 from softjax.plotting._style import shell_colors as shell_colors
 from softjax.plotting._zone import equivariance_panels as equivariance_panels

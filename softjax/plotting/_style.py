@@ -4,6 +4,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 
 STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
@@ -42,3 +43,22 @@ def shell_colors(number: int) -> list[tuple[int, np.ndarray]]:
     [(0, [0.27, 0.0, 0.33, 1.0]), (1, [0.79, 0.88, 0.12, 1.0])]
     """
     return list(enumerate(mpl.colormaps[SHELLS](np.linspace(0, 0.92, number))))
+
+
+def legend_above(axis: Axes, room: float = 0.35, columns: int = 2) -> None:
+    """A legend in a band above all curves, which gets a share of the axis.
+
+    * `axis`: of Matplotlib, drawn on: its upper limit moves;
+    * `room`: height of the band, in units of the axis so far;
+    * `columns`: of the legend.
+
+    >>> figure = sj.plotting.Figure()
+    >>> axis = figure.subplots()
+    >>> _ = axis.plot([0.0, 1.0], [0.0, 2.0], label="a curve")
+    >>> sj.plotting.legend_above(axis)
+    >>> bool(axis.get_ylim()[1] > 2.5)
+    True
+    """
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + room * (high - low))
+    axis.legend(loc="upper left", ncols=columns)

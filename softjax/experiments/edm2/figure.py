@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
-from softjax.plotting import STYLE, Figure, image, length_curves, mark_peak, shell_curves
+from softjax.plotting import STYLE, Figure, image, legend_above, length_curves, mark_peak, shell_curves
 
 _SHOWN = 10
 
@@ -34,8 +34,8 @@ def figure(dataset: xr.Dataset) -> Figure:
             axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
             mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$, 95%: $\sigma$ = {float(peak.location):.3g}")
             axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
-        lengths.legend(loc="best")
-        responses.legend(loc="best", ncols=2)
+        legend_above(lengths)
+        legend_above(responses, 0.45, 3)
     return drawn
 
 

@@ -8,7 +8,16 @@ from matplotlib.figure import SubFigure
 
 from softjax.experiments._shared.summary import equilibrium_peak
 from softjax.experiments.probe.study import leading_rates, softness
-from softjax.plotting import STYLE, Figure, equivariance_panels, image, length_curves, mark_peak, shell_curves
+from softjax.plotting import (
+    STYLE,
+    Figure,
+    equivariance_panels,
+    image,
+    legend_above,
+    length_curves,
+    mark_peak,
+    shell_curves,
+)
 
 _SHOWN = 10
 
@@ -86,7 +95,7 @@ def _curves(figure: SubFigure, dataset: xr.Dataset) -> None:
         axis.set_xlabel(f"{'noise level' if dataset.attrs['clock'] == 'sigma' else 'time'} {_clock(dataset)}")
         if np.isfinite(float(peak.location)):
             mark_peak(axis, peak, r"peak of $\xi_{eq}$, 95%")
-    lengths.legend(loc="best")
+    legend_above(lengths)
     responses.legend(loc="lower left", ncols=3)
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import SubFigure
 
 from softjax.analysis import PairedDifference
 from softjax.experiments.pulse.study import difference_of
-from softjax.plotting import EQUILIBRIUM, EXACT, NULL, STYLE, Figure, image
+from softjax.plotting import EQUILIBRIUM, EXACT, NULL, STYLE, Figure, image, legend_above
 
 _GREY = "0.45"
 _STRIPS = ("no guidance", "critical pulse")
@@ -113,4 +113,4 @@ def _curve(axis: Axes, dataset: xr.Dataset) -> None:
         ylabel="gain in target probability",
         title=rf"response to pulses of equal dose $\int(w-1)\,d\ln\sigma$ = {attributes['dose']:.3g}",
     )
-    axis.legend(loc="best")
+    legend_above(axis, 0.5, 1)

@@ -26,6 +26,7 @@ def figure(dataset: xr.Dataset) -> Figure:
             axis.set_xlim(dataset["time"].values.max(), end)
             axis.set_xlabel("diffusion time t  (noise to the left)")
             axis.axvline(critical, **EXACT)
+        drawn.text(0.99, 0.985, rf"$t_c$ = {critical:.4g}, exact at x = 0 (dashed)", ha="right", va="top", fontsize=10)
     return drawn
 
 
@@ -72,7 +73,9 @@ def _structure_panel(figure: Figure, axis: Axes, dataset: xr.Dataset) -> None:
     shown = _shown(dataset)
     values = dataset["structure_factor"].values[shown].T
     mesh = axis.pcolormesh(ts[shown], k, values, cmap="magma", norm=LogNorm(), shading="gouraud")
-    figure.colorbar(mesh, ax=axis, label="S(k, t), Hartree")
+    bar = figure.colorbar(mesh, ax=axis, label="S(k, t), Hartree")
+    bar.ax.yaxis.set_major_formatter("{x:g}")
+    bar.ax.yaxis.set_minor_formatter("{x:g}")
     axis.set_ylabel("wavenumber k along an axis (rad/site)")
     axis.set_title("structure factor in time")
     axis.grid(False)
