@@ -274,7 +274,9 @@ def _check_start(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
 def _warn_beyond_schedule(process: AbstractProcess, t: np.ndarray | np.floating) -> None:
     """Warns where the grid starts beyond the last time of a schedule, whose formula goes on."""
     schedule = getattr(process, "schedule", None)
-    end = concrete(getattr(schedule, "t_max", None))
+    if schedule is None or not hasattr(schedule, "t_max"):
+        return
+    end = concrete(schedule.t_max)
     if end is not None and np.ndim(end) == 0 and t > end * (1 + 1e-5):
         warnings.warn(
             f"ts[0] = {t:g} lies beyond t_max = {end:g} of {type(schedule).__name__}, whose rate goes on as before: "

@@ -26,13 +26,15 @@ class AxisWaves(eqx.Module):
 
     * `members`: for each axis, the numbers of its directions;
     * `profiles`: for each axis of length L, its directions, (directions, L);
-    * `evidence`: their overlaps with the patterns of the field, (directions, B, L);
+    * `evidence`: their overlaps with the patterns of the field, (B, directions * L);
+    * `weights`: products of a direction and its overlaps, (B * L, directions);
     * `products`: products of two overlaps, (B * B * L, directions).
     """
 
     members: tuple[tuple[int, ...], ...] = eqx.field(static=True)
     profiles: tuple[Float[Array, "_ _"], ...]
-    evidence: tuple[Float[Array, "_ _ _"], ...]
+    evidence: tuple[Float[Array, "_ _"], ...]
+    weights: tuple[Float[Array, "_ _"], ...]
     products: tuple[Float[Array, "_ _"], ...]
 
 
@@ -64,12 +66,8 @@ def respond_to_axis_waves(
     mean = jnp.mean(slopes, axis=tuple(range(1, slopes.ndim)))
     apart = slopes - mean.reshape(-1, *(1,) * x.ndim)
     first, second = _marginals(apart)
-    lines = zip(waves.members, waves.profiles, waves.evidence, waves.products, first, second, x.shape, strict=True)
-    parts = [
-        _quadratic(profiles, evidence, matmul(pairs.ravel(), products), drift, mean, sums, x.size // side)
-        for members, profiles, evidence, products, sums, pairs, side in lines
-        if members
-    ]
+    lines = zip(waves.profiles, waves.evidence, waves.weights, waves.products, first, second, strict=True)
+    parts = [_quadratic(drift, x.size, mean, *of_one) for of_one in lines]
     rayleigh, square = (jnp.concatenate(values) for values in zip(*parts, strict=True))
     order = np.argsort(np.concatenate([np.asarray(members, int) for members in waves.members]))
     return rayleigh[order], jnp.sqrt(jnp.maximum(square[order], 0))
@@ -87,13 +85,27 @@ def _marginals(apart: Float[Array, "B ..."]) -> tuple[list[Array], list[Array]]:
 
 
 def _quadratic(
-    profiles: Array, evidence: Array, paired: Array, drift: Linear, mean: Array, sums: Array, rows: int
+    drift: Linear,
+    sites: int,
+    mean: Array,
+    profiles: Array,
+    evidence: Array,
+    weights: Array,
+    products: Array,
+    first: Array,
+    second: Array,
 ) -> tuple[Array, Array]:
-    """Rayleigh quotients and squared magnitudes of the directions of one axis; `rows` lines are along it."""
-    uniform = drift.identity * profiles + drift.gain * jnp.sum(mean[:, None] * evidence, axis=1)
-    varying = drift.gain * jnp.sum(sums * evidence, axis=1)
-    rayleigh = jnp.sum(profiles * (rows * uniform + varying), axis=1)
-    return rayleigh, jnp.sum(uniform * (rows * uniform + 2 * varying), axis=1) + drift.gain**2 * paired
+    """Rayleigh quotients and squared magnitudes of the directions of one axis.
+
+    The response is that of slopes equal to their mean, and what they vary by.
+    """
+    rows = sites // profiles.shape[1]
+    uniform = drift.identity * profiles + drift.gain * matmul(mean, evidence).reshape(profiles.shape)
+    varying = drift.gain * matmul(first.ravel(), weights)
+    rayleigh = rows * jnp.sum(profiles * uniform, axis=1) + varying
+    paired = matmul((second + 2 * mean[:, None, None] * first).ravel(), products)
+    square = rows * jnp.sum(uniform**2, axis=1) + 2 * drift.identity * varying + drift.gain**2 * paired
+    return rayleigh, square
 
 
 def _by_axis(directions: np.ndarray) -> tuple[tuple[tuple[int, ...], ...], tuple[Array, ...]] | None:
@@ -116,13 +128,15 @@ def _by_axis(directions: np.ndarray) -> tuple[tuple[tuple[int, ...], ...], tuple
 
 @eqx.filter_jit
 def _overlaps(patterns: Float[Array, "B ..."], profiles: tuple[Array, ...]) -> tuple[tuple[Array, ...], ...]:
-    """Evidence and its products: patterns summed over the other axes, shifted along the one of the directions."""
-    evidence, products = [], []
+    """Evidence, weights and products: patterns summed over the other axes, shifted along the one of the directions."""
+    found = []
     for axis, lines in enumerate(profiles):
         kept = jnp.sum(patterns, axis=tuple(other for other in range(1, patterns.ndim) if other != axis + 1))
-        middle = kept.shape[1] // 2
+        count, middle = kept.shape[0], kept.shape[1] // 2
         seen = jnp.stack([jnp.roll(lines, middle - r, axis=1) for r in range(kept.shape[1])])
-        evidence.append(jnp.sum(kept.T[:, None, :, None] * seen[:, :, None, :], axis=0))
-        pairs = evidence[-1][:, :, None] * evidence[-1][:, None]
-        products.append(pairs.reshape(len(lines), kept.shape[0] ** 2 * lines.shape[1]).T)
-    return tuple(evidence), tuple(products)
+        evidence = jnp.sum(kept.T[:, :, None, None] * seen[:, None], axis=0)  # (B, directions, L)
+        weights = jnp.moveaxis(evidence * lines, 1, 2).reshape(count * lines.shape[1], len(lines))
+        products = jnp.moveaxis(evidence[:, None] * evidence, 2, 3).reshape(count**2 * lines.shape[1], len(lines))
+        found.append((evidence.reshape(count, lines.size), weights, products))
+    evidence, weights, products = zip(*found, strict=True)
+    return evidence, weights, products
