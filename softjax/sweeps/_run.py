@@ -19,7 +19,7 @@ from jax.experimental.multihost_utils import sync_global_devices
 
 from softjax._checks import require
 from softjax._version import __version__
-from softjax.sweeps import _cluster, _store
+from softjax.sweeps import _checksums, _cluster, _store
 from softjax.sweeps._labels import labelled
 from softjax.sweeps._lock import Locks, lock_file
 from softjax.sweeps._program import one_program
@@ -151,7 +151,7 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
             locks.sign()
         if store is None:
             return _create(sweep, path, pack, works)
-        if how := "; ".join(_differences(store.identity, _store.as_json(sweep.identity()))):
+        if how := "; ".join(_differences(store.identity, _checksums.as_json(sweep.identity()))):
             raise FileExistsError(
                 f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
             )

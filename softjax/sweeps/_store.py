@@ -5,10 +5,7 @@ checksums of everything else and of themselves. A killed run leaves what is fini
 been changed since it was written is returned as a number. zarr writes every file under another name and renames it.
 """
 
-import hashlib
-import json
 import shutil
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +16,8 @@ import xarray as xr
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
+
+from softjax.sweeps import _checksums as checksums
 
 VERSION = 2
 """Of the layout; 1 was one folder per trajectory and array, without checksums."""
@@ -73,7 +72,7 @@ class Store:
         seal, self.attributes, self._root = known.pop("seal", None), known, root
         if self._root.get("version") != VERSION:
             raise FileExistsError(f"{self.path} is a result of another version of softjax. Choose another folder.")
-        if seal != _seal(self._root, self.attributes):
+        if seal != checksums.of_attributes(self._root, self.attributes):
             raise DamagedResult(f"{self.path}: the attributes in zarr.json have been changed. {_REMOVE}")
         if self.path is not None:
             for name, entry in self._root["arrays"].items():
@@ -82,7 +81,7 @@ class Store:
     def _check_metadata(self, name: str, expected: str) -> None:
         assert self.path is not None
         file = self.path / name / "zarr.json"
-        if not file.exists() or _digest(file.read_bytes()) != expected:
+        if not file.exists() or checksums.digest(file.read_bytes()) != expected:
             raise DamagedResult(f"{file} is missing or has been changed. {_REMOVE}")
 
     @property
@@ -153,7 +152,7 @@ class Store:
         for column, name in enumerate(self.names):
             array = self._array(name)
             kept = padded(values[name], array.shape[1:], array.dtype)
-            rows[:, column] = _checksums(units, kept)
+            rows[:, column] = checksums.of_units(units, kept)
             array[units[0] : units[-1] + 1] = kept
         rows[:, -1] = states
         self._array(LEDGER)[units[0] : units[-1] + 1] = rows
@@ -218,7 +217,7 @@ class Store:
             if units.size <= self.block_size:
                 raise self._damaged(name, units, _first_line(error)) from error
             return np.concatenate([self._checked(name, self.units_of(block)) for block in range(self.num_blocks)])
-        found = _checksums(units, values)
+        found = checksums.of_units(units, values)
         wrong = units[(states == DONE) & (found != ledger[:, self.names.index(name)])]
         if wrong.size:
             raise self._damaged(name, wrong, "is missing or not what was written.")
@@ -235,7 +234,7 @@ class Store:
             values = np.asarray(self._array(name)[...])
         except (ValueError, RuntimeError, OSError) as error:
             raise DamagedResult(f"{self._file(name)}: {_first_line(error)} {_REMOVE}") from error
-        if _checksum(values) != self._root["arrays"][name]["values"]:
+        if checksums.of_array(values) != self._root["arrays"][name]["values"]:
             raise DamagedResult(f"{self._file(name)}: a file is missing or not what was written. {_REMOVE}")
         return values
 
@@ -290,7 +289,7 @@ def _laid_out(path: Path | None, layout: Layout) -> zarr.Group:
     for one in (*layout.templates, ledger):
         shape, chunk = (layout.num_units, *one.shape), (layout.block_size, *(max(side, 1) for side in one.shape))
         _create(group, one.name, shape, one.dtype, chunk, (layout.lead, *one.dims), one.attributes)
-        arrays[one.name] = {"metadata": _metadata_digest(path, one.name)}
+        arrays[one.name] = {"metadata": checksums.of_metadata(path, one.name)}
     root = {
         "version": VERSION,
         "lead": layout.lead,
@@ -339,7 +338,7 @@ def _stored(group: zarr.Group, path: Path | None, known: xr.Dataset, root: Mappi
             continue
         dims, chunk = tuple(map(str, variable.dims)), tuple(max(side, 1) for side in values.shape)
         _create(group, name, values.shape, values.dtype, chunk, dims, attributes)[...] = values
-        arrays[name] = {"metadata": _metadata_digest(path, name), "values": _checksum(values)}
+        arrays[name] = {"metadata": checksums.of_metadata(path, name), "values": checksums.of_array(values)}
     coordinates = sorted({*root["coordinates"], *map(str, known.coords)})
     return {"arrays": arrays, "texts": texts, "coordinates": coordinates}
 
@@ -364,45 +363,9 @@ def _create(
 
 
 def _write_attributes(group: zarr.Group, root: Mapping[str, Any], attributes: Mapping[str, Any]) -> None:
-    sealed = as_json({"softjax": root, **attributes})
-    seal = _seal(sealed["softjax"], {name: value for name, value in sealed.items() if name != "softjax"})
-    group.attrs.put(sealed | {"seal": seal})
-
-
-def as_json(value: Any) -> Any:
-    """What a value is once it has been written as JSON and read back; arrays become lists."""
-    return json.loads(json.dumps(value, default=lambda one: np.asarray(one).tolist()))
-
-
-def _seal(root: Mapping[str, Any], attributes: Mapping[str, Any]) -> str:
-    return _digest(json.dumps([root, dict(attributes)], sort_keys=True).encode())
-
-
-def _metadata_digest(path: Path | None, name: str) -> str:
-    return "" if path is None else _digest((path / name / "zarr.json").read_bytes())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _checksum(values: np.ndarray) -> int:
-    return zlib.crc32(_plain_nan(values).tobytes())
-
-
-def _plain_nan(values: np.ndarray) -> np.ndarray:
-    """The values with one kind of NaN: sign and payload of a NaN need not survive a copy."""
-    if np.issubdtype(values.dtype, np.inexact) and np.any(missing := np.isnan(values)):
-        values = values.copy()
-        values[missing] = np.nan
-    return np.ascontiguousarray(values)
-
-
-def _checksums(units: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """One for each unit, which depends on its number too: what belongs to another is not taken for its own."""
-    rows = (np.ascontiguousarray(row).tobytes() for row in _plain_nan(values))
-    pairs = zip(units.tolist(), rows, strict=True)
-    return np.asarray([zlib.crc32(row, zlib.crc32(unit.to_bytes(8, "little"))) for unit, row in pairs], np.uint32)
+    sealed = checksums.as_json({"softjax": root, **attributes})
+    root, others = sealed["softjax"], {name: value for name, value in sealed.items() if name != "softjax"}
+    group.attrs.put(sealed | {"seal": checksums.of_attributes(root, others)})
 
 
 def padded(values: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -11,8 +11,8 @@ import xarray as xr
 from sweep_units import Reciprocal, Walk, one_cell, walks
 
 from softjax.sweeps import DamagedResult, Sweep, load, run, status
+from softjax.sweeps._checksums import of_units
 from softjax.sweeps._run import Filler
-from softjax.sweeps._store import _checksums
 
 pytestmark = pytest.mark.optimised  # every program of a comparison compiled alike
 
@@ -313,5 +313,5 @@ def test_nans_of_any_sign_are_what_was_written(dtype):
     values = np.asarray([[-np.nan, 1.0], [np.nan, 2.0]], dtype)
     other = values.copy()
     other[:, 0] = -other[:, 0]
-    np.testing.assert_array_equal(_checksums(np.arange(2), values), _checksums(np.arange(2), other))
-    assert np.all(_checksums(np.arange(2), values) != _checksums(np.arange(2), values + 1))
+    np.testing.assert_array_equal(of_units(np.arange(2), values), of_units(np.arange(2), other))
+    assert np.all(of_units(np.arange(2), values) != of_units(np.arange(2), values + 1))
