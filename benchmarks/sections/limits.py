@@ -3,11 +3,11 @@
 from sections.parts import Pictures, seconds, table
 
 UNITS = {
-    "multiply-adds": "multiply-adds/s, on arrays in the cache",
-    "exponentials": "exponentials/s, on arrays in the cache",
-    "matrix product": "multiply-adds/s, of a large matrix product",
-    "bytes": "bytes/s, read and written, of a copy",
-    "normal numbers": "normal numbers/s, a key for each state",
+    "multiply-adds": "multiply-adds on arrays in the cache",
+    "exponentials": "exponentials on arrays in the cache",
+    "matrix product": "multiply-adds of a large matrix product",
+    "bytes": "bytes read and written, of a copy",
+    "normal numbers": "normal numbers, a key for each state",
 }
 
 
@@ -20,8 +20,8 @@ def section(records: list[dict], pictures: Pictures) -> str:
     if shares:
         parts += [_answer(shares), _shares(shares), _picture(shares, pictures)]
     if limits:
-        header = ["measured limit of this device", ""]
-        parts.append(table(header, [[f"{record['rate']:.3g}", UNITS[record["what"]]] for record in limits]))
+        header = ["measured limit of this device", "per second"]
+        parts.append(table(header, [[UNITS[record["what"]], f"{record['rate']:.3g}"] for record in limits]))
     if dictionaries:
         parts.append(_dictionaries(dictionaries))
     if random:
