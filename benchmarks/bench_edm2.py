@@ -22,8 +22,13 @@ def random_network(size: str) -> EDM2:
     return jax.tree.map(lambda leaf: leaf if leaf.ndim else jnp.full_like(leaf, 0.8), network)
 
 
-def image(key: int = 0) -> jax.Array:
-    return jr.normal(jr.key(key), (64, 64, 3))
+def images(key: int = 0) -> jax.Array:
+    """One on a CPU, 64 elsewhere."""
+    return jr.normal(jr.key(key), (1 if jax.default_backend() == "cpu" else 64, 64, 64, 3))
+
+
+def denoised(network: EDM2, xs: jax.Array) -> jax.Array:
+    return jax.vmap(lambda x: network(SIGMA, x, LABEL))(xs)
 
 
 def matrix_product(multiply_adds: float):
@@ -32,32 +37,42 @@ def matrix_product(multiply_adds: float):
     return compiled(lambda a, b: a @ b, a, b)
 
 
-@pytest.mark.parametrize("size", ["xs", "s"])
-def bench_forward_as_fraction_of_matmul_rate(versus, size):
-    ours = compiled(lambda network, x: network(SIGMA, x, LABEL), random_network(size), image())
-    versus(f"EDM2-{size}, one image", ours, matrix_product(MULTIPLY_ADDS[size]), rounds=5, size=size)
+@pytest.fixture(autouse=True)
+def only_large(request: pytest.FixtureRequest) -> None:
+    """Compiling a published size takes most of a minute on two cores."""
+    if request.config.getoption("--sizes") != "large":
+        pytest.skip("EDM2 of published sizes is measured with --sizes large.")
 
 
-@pytest.mark.parametrize("size", ["xs", "s"])
-def bench_jvp_as_fraction_of_matmul_rate(versus, size):
-    def jvp(network, x, v):
-        return jax.jvp(lambda x: network(SIGMA, x, LABEL), (x,), (v,))
-
-    ours = compiled(jvp, random_network(size), image(), image(1))
-    versus(f"EDM2-{size}, one image and JVP", ours, matrix_product(2 * MULTIPLY_ADDS[size]), rounds=3, size=size)
+@pytest.mark.parametrize("preset", ["xs", "s"])
+def bench_forward_as_fraction_of_matmul_rate(versus, preset):
+    xs = images()
+    ours = compiled(denoised, random_network(preset), xs)
+    versus(f"EDM2-{preset}", ours, matrix_product(len(xs) * MULTIPLY_ADDS[preset]), rounds=5, batch=len(xs))
 
 
-@pytest.mark.parametrize("size", ["xs", "s"])
-def bench_forward_against_a_torch_convolution_stack(versus, size):
+@pytest.mark.parametrize("preset", ["xs", "s"])
+def bench_jvp_as_fraction_of_matmul_rate(versus, preset):
+    def jvp(network, xs, vs):
+        return jax.jvp(lambda xs: denoised(network, xs), (xs,), (vs,))
+
+    xs = images()
+    ours = compiled(jvp, random_network(preset), xs, images(1))
+    peer = matrix_product(2 * len(xs) * MULTIPLY_ADDS[preset])
+    versus(f"EDM2-{preset} and JVP", ours, peer, rounds=3, batch=len(xs))
+
+
+@pytest.mark.parametrize("preset", ["xs", "s"])
+def bench_forward_against_a_torch_convolution_stack(versus, preset):
     """As many 3 x 3 convolutions on every level as make up the network's multiply-adds."""
     torch = pytest.importorskip("torch")
-    config = EDM2Config.preset(size)
+    config, xs = EDM2Config.preset(preset), images()
     levels = list(zip(config.resolutions, config.widths, strict=True))
-    depth = round(MULTIPLY_ADDS[size] / sum(side**2 * 9 * width**2 for side, width in levels))
+    depth = round(MULTIPLY_ADDS[preset] / sum(side**2 * 9 * width**2 for side, width in levels))
 
     def level(side, width):
         layers = [torch.nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(depth)]
-        return torch.nn.Sequential(*layers), torch.randn(1, width, side, side)
+        return torch.nn.Sequential(*layers), torch.randn(len(xs), width, side, side)
 
     stacks = [level(side, width) for side, width in levels]
 
@@ -65,6 +80,7 @@ def bench_forward_against_a_torch_convolution_stack(versus, size):
         with torch.no_grad():
             return [stack(x) for stack, x in stacks]
 
-    ours = compiled(lambda network, x: network(SIGMA, x, LABEL), random_network(size), image())
-    share = depth * sum(side**2 * 9 * width**2 for side, width in levels) / MULTIPLY_ADDS[size]
-    versus(f"EDM2-{size} against torch", ours, Program(peer), rounds=5, size=size, peer_operations=round(share, 3))
+    ours = compiled(denoised, random_network(preset), xs)
+    share = depth * sum(side**2 * 9 * width**2 for side, width in levels) / MULTIPLY_ADDS[preset]
+    about = {"batch": len(xs), "peer_operations": round(share, 3)}
+    versus(f"EDM2-{preset} against torch on the CPU", ours, Program(peer), rounds=5, **about)

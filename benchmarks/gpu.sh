@@ -17,7 +17,7 @@ python=${PYTHON:-python3}
 failed=0
 "$python" benchmarks/accuracy.py "$out/accuracy.json" || failed=1
 # Not the project's pytest settings: another version of pytest may be all there is.
-for question in limits derivatives scaling peers; do
+for question in limits derivatives scaling peers edm2; do
 	timeout "${LIMIT:-120}" "$python" -m pytest "benchmarks/bench_$question.py" -c /dev/null --rootdir . -p no:cacheprovider \
 		-o python_files='bench_*.py' -o python_functions='bench_*' --benchmark-only --benchmark-disable-gc -q \
 		--sizes "${SIZES:-large}" || failed=1
