@@ -1,5 +1,7 @@
 """Smoothing and differentiation of curves on a time grid, in log t (App. C.7)."""
 
+from functools import reduce
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -56,8 +58,9 @@ def log_derivative(
 def local_quadratic(log_t: Array, values: Array, bandwidth: Array) -> Array:
     """Curves (*batch, times) smoothed by a parabola about each point, with Gaussian weights; parabolas stay parabolas.
 
-    The weights are `bandwidth` wide in log t, and at least as wide as the larger of the two gaps beside a point. Grids
-    of one or two points are left as they are.
+    The weights are `bandwidth` wide in log t, and at least as wide as the larger of the two gaps beside a point. Beside
+    spikes a parabola overshoots, and could make a peak where there is none: no value leaves the range of the seven
+    around it. Grids of one or two points are left as they are.
     """
     if log_t.shape[0] < 3:
         return values
@@ -69,7 +72,17 @@ def local_quadratic(log_t: Array, values: Array, bandwidth: Array) -> Array:
     s = [jnp.sum(kernel * d**power, axis=1, keepdims=True) for power in range(5)]
     first, second, third = s[2] * s[4] - s[3] ** 2, s[2] * s[3] - s[1] * s[4], s[1] * s[3] - s[2] ** 2
     weights = kernel * (first + second * d + third * d**2) / (s[0] * first + s[1] * second + s[2] * third)
-    return values[..., :1] + matmul(values - values[..., :1], weights.T)  # so that what is constant stays exactly so
+    smoothed = values[..., :1] + matmul(
+        values - values[..., :1], weights.T
+    )  # so that what is constant stays exactly so
+    return jnp.clip(smoothed, -_largest_near(-values), _largest_near(values))
+
+
+def _largest_near(values: Array) -> Array:
+    """The largest of the seven values around each, fewer at the ends."""
+    padded = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(3, 3)], constant_values=-jnp.inf)
+    shifted = [padded[..., i : i + values.shape[-1]] for i in range(7)]
+    return reduce(jnp.maximum, shifted)
 
 
 def _log(ts: Times) -> Array:

@@ -256,3 +256,13 @@ def test_a_window_keeps_the_search_from_late_spikes():
     assert float(found.location) == pytest.approx(3.0, rel=1e-3)
     with pytest.raises(ValueError, match="at least three"):
         sj.critical_point(ts, curves, key=jr.key(0), window=(7.0, 8.0))
+
+
+def test_spikes_where_a_curve_is_steep_make_no_peak():
+    """As of minus a response magnitude, which grows like 1/t, at the end of the grid."""
+    ts = sj.log_grid(6.0, 1e-3, 400)
+    heavy = 1 + jr.pareto(jr.key(0), 0.7, (8, len(ts)))
+    curves = -0.5 / ts - 0.3 * (jnp.log(ts / 3.5)) ** 2 - jnp.where(ts < 0.5, heavy / ts, 0)
+    point = sj.critical_point(ts, curves, key=jr.key(1))
+    best = ts[jnp.argmax(-0.5 / ts - 0.3 * (jnp.log(ts / 3.5)) ** 2)]
+    np.testing.assert_allclose(point.interval, best, rtol=0.05)
