@@ -13,11 +13,11 @@ import softjax as sj
 from softjax.convert import load_network, shipped
 
 TS = sj.karras_grid(80.0, 0.002, 32)
-LABEL, IMAGES = 3, 20
+LABEL, IMAGES = 3, 10
 
 
 def draw(weight: Any, guide: sj.NetworkField | None) -> jax.Array:
-    """Twenty images of the EDM2 that ships, from the same noise."""
+    """Ten images of the EDM2 that ships, from the same noise."""
     field = load_network(shipped("edm2-fashion"), LABEL)
     guided = field if guide is None else sj.GuidedField(field, guide, weight)
     return sj.heun_ensemble(guided, TS, num=IMAGES, key=jr.key(0), shape=(32, 32, 1)).x
