@@ -21,7 +21,7 @@ from softjax._linalg import matmul
 from softjax.convert import load_network, shipped
 from softjax.training._speed import operations
 
-PATCH, PATTERNS, EXPONENTIALS, CHAIN = 5, 5, 10, 64  # patterns: one of each mirror pair, two exponentials for each
+PATCH, PATTERNS, EXPONENTIALS, CHAIN = 5, 5, 10, 256  # patterns: one of each mirror pair, two exponentials for each
 
 
 @functools.lru_cache
@@ -33,16 +33,16 @@ def over_states(function: Callable, xs: jax.Array) -> Program:
     return compiled(lambda xs: jax.vmap(function)(xs), xs)
 
 
-def chain_of_multiply_adds(x: jax.Array) -> jax.Array:
-    for _ in range(CHAIN):
-        x = x * 0.999 + 0.001
-    return x
+def multiply_adds(x: jax.Array) -> jax.Array:
+    """Eight chains that do not wait for each other."""
+    parts = [x + i for i in range(8)]
+    for _ in range(CHAIN // 8):
+        parts = [part * 0.999 + 0.001 for part in parts]
+    return sum(parts[1:], parts[0])
 
 
-def chain_of_exponentials(x: jax.Array) -> jax.Array:
-    for _ in range(8):
-        x = jnp.exp(-x)
-    return x
+def exponentials(x: jax.Array) -> jax.Array:
+    return sum((jnp.exp(-(i + 1) * x) for i in range(1, 8)), jnp.exp(-x))
 
 
 def limits(xs: jax.Array, large: int, inner: int) -> dict[str, tuple[Program, float]]:
@@ -50,8 +50,8 @@ def limits(xs: jax.Array, large: int, inner: int) -> dict[str, tuple[Program, fl
     big, square = jnp.ones(large), jr.normal(jr.key(3), (inner, inner))
     keys = jr.split(jr.key(4), len(xs))
     return {
-        "multiply-adds": (compiled(chain_of_multiply_adds, xs), CHAIN * xs.size),
-        "exponentials": (compiled(chain_of_exponentials, xs), 8 * xs.size),
+        "multiply-adds": (compiled(multiply_adds, xs), CHAIN * xs.size),
+        "exponentials": (compiled(exponentials, xs), 8 * xs.size),
         "matrix product": (compiled(lambda a: matmul(a, a), square), inner**3),
         "bytes": (compiled(lambda a: a + 1, big), 2 * big.nbytes),
         "normal numbers": (over_states(lambda key: jr.normal(key, xs.shape[1:]), keys), xs.size),

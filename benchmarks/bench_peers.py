@@ -4,7 +4,10 @@ PyTorch is timed on some steps of the grid, evenly spaced, from softjax's own st
 run is that times the share of the steps: every step does the same work. `memory_of` runs each in its own process.
 """
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -16,7 +19,7 @@ import jax.random as jr
 import memory
 import numpy as np
 import pytest
-from timing import Program, compiled
+from timing import Program, compiled, spread
 
 import softjax as sj
 from softjax.experiments import patch
@@ -179,6 +182,27 @@ def bench_bare_steps(measure, record, size, peer, score, stretch):
     batch, times = size(2, 8, 256), size(2, stretch, stretch)
     mine, part = measure(size(1, 5, 5), bare(batch), Program(torch_stretch(score, None, batch, times)))
     record_peer(record, "bare steps", peer, mine, part, batch, times)
+
+
+COMMAND = """
+from softjax.cli._environment import prepare
+prepare({batch})
+from softjax.experiments import patch
+config = patch.Config(num_trajectories={batch}, grid_size={side})
+print([patch.run(config).attrs["run_time_s"] for _ in range(4)][1:])
+"""
+
+
+def bench_as_the_command_runs_it(benchmark, record, size):
+    """The whole experiment in a process of its own, which divides the trajectories among the cores."""
+    batch, side = size((2, 16), (8, 64), (256, 64))
+    code = COMMAND.format(batch=batch, side=side)
+
+    def run() -> list[float]:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    record(series="command", seconds=spread(benchmark.pedantic(run, rounds=1)), batch=batch)
 
 
 def record_peer(record, series, peer, mine, part, batch, times, **more):

@@ -10,7 +10,7 @@ def section(records: list[dict], pictures: Pictures) -> str:
     whole, bare, held = of("whole experiment"), of("bare steps"), of("memory")
     parts = ["### What would you pay for code of your own?"]
     if whole:
-        parts += [_answer(whole, bare), _runs(whole, bare)]
+        parts += [_answer(whole, bare) + _command(whole, of("command")), _runs(whole, bare)]
         parts += [_picture(whole, bare, pictures), _method(whole + bare, of("agreement"))]
     if held:
         parts.append(_memory(held))
@@ -24,6 +24,18 @@ def _answer(whole: list[dict], bare: list[dict]) -> str:
     steps = ", ".join(f"{record['speedup']:.1f} against {_name(record)}" for record in bare)
     without = f" Steps without probes: {steps}." if steps else ""
     return f"The default patch experiment with exact probes is faster by {said}.{without}"
+
+
+def _command(whole: list[dict], commands: list[dict]) -> str:
+    """Against the expert, of whom the same trajectories are timed with all cores too."""
+    exact = [record for record in whole if record["peer"] == "expert, JVP"]
+    if not commands or not exact:
+        return ""
+    ratio = exact[0]["peer_seconds"][0] / commands[0]["seconds"][0]
+    return (
+        " On one device, that is. `softjax patch` divides its trajectories among the cores: "
+        f"{_spread(commands[0]['seconds'])}, {ratio:.0f} times faster than the expert's JVP."
+    )
 
 
 def _name(record: dict) -> str:

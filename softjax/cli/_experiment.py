@@ -42,6 +42,10 @@ class Experiment(Command, Generic[Config]):
         """Refuses numbers out of range."""
         checked(self.config)
 
+    def devices_for(self) -> int | None:
+        """Trajectories are divided among the cores."""
+        return getattr(self.config, "num_trajectories", None)
+
     def carry_out(self) -> int:
         """Computes what is missing, draws the figure, prints and saves the summary."""
         experiment = import_module(f"softjax.experiments.{self.name}")
