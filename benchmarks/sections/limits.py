@@ -31,9 +31,13 @@ def section(records: list[dict], pictures: Pictures) -> str:
 
 def _answer(shares: list[dict]) -> str:
     said = ", ".join(f"{record['what']} {record['share']:.0%}" for record in shares)
+    more = any(record["share"] > 1 for record in shares)
+    above = (
+        " Above 100% kinds of operations overlap, or run faster there than in a program of their own." if more else ""
+    )
     return (
         f"Share of the bound that is reached: {said}. The bound is the time of the operations that can't be avoided at "
-        "this device's measured rates, one kind after the other, as if nothing were ever stored or loaded."
+        f"this device's measured rates, one kind after the other, as if nothing were ever stored or loaded.{above}"
     )
 
 
