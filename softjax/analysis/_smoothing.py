@@ -72,9 +72,8 @@ def local_quadratic(log_t: Array, values: Array, bandwidth: Array) -> Array:
     s = [jnp.sum(kernel * d**power, axis=1, keepdims=True) for power in range(5)]
     first, second, third = s[2] * s[4] - s[3] ** 2, s[2] * s[3] - s[1] * s[4], s[1] * s[3] - s[2] ** 2
     weights = kernel * (first + second * d + third * d**2) / (s[0] * first + s[1] * second + s[2] * third)
-    smoothed = values[..., :1] + matmul(
-        values - values[..., :1], weights.T
-    )  # so that what is constant stays exactly so
+    start = values[..., :1]
+    smoothed = start + matmul(values - start, weights.T)  # so that what is constant stays exactly so
     return jnp.clip(smoothed, -_largest_near(-values), _largest_near(values))
 
 

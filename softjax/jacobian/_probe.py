@@ -80,12 +80,11 @@ class ModeProbe(eqx.Module):
         return probe._respond(jnp.asarray(t, x.dtype), x)
 
     def _respond(self, t: Time, x: Configuration) -> ModeResponse:
-        field, process = self.field, self.field.process
+        field = self.field
         if not isinstance(field, AbstractEvidenceField):
             among = {"channels": self.channels, "channel": self.channel}
             return mode_response(lambda x: reverse_drift(field, t, x), x, self.modes, **among)
-        weight = process.drift_weight(t) / process.sigma(t) ** 2
-        drift = Linear(process.damping(t) - weight, weight * process.alpha(t))
+        drift = Linear.of(field.process, t)
         if self.waves is not None and isinstance(field, AbstractPatternField):
             return averaged(self.modes, *respond_to_axis_waves(field, self.waves, drift, t, x))
         spread = in_channels(self.modes, x.shape, self.channels, self.channel)

@@ -18,6 +18,7 @@ from jax.core import Tracer
 from softjax._linalg import matmul
 from softjax._types import Array, Configuration, Float, Time
 from softjax.fields import AbstractField, AbstractPatternField
+from softjax.processes import AbstractProcess
 from softjax.spectral import FourierModes
 
 
@@ -43,6 +44,12 @@ class Linear(NamedTuple):
 
     identity: Array
     gain: Array
+
+    @classmethod
+    def of(cls, process: AbstractProcess, t: Time) -> "Linear":
+        """That of the reverse drift at time `t`."""
+        weight = process.drift_weight(t) / process.sigma(t) ** 2
+        return cls(process.damping(t) - weight, weight * process.alpha(t))
 
 
 def axis_waves(field: AbstractField, modes: FourierModes) -> AxisWaves | None:

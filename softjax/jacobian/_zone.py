@@ -20,6 +20,7 @@ from softjax._linalg import matmul
 from softjax._repr import readable, sides, spread
 from softjax._types import Array, Complex, Configuration, Float, Time
 from softjax.fields import AbstractField, AbstractPatternField
+from softjax.jacobian._waves import Linear
 
 
 class ZoneResponse(eqx.Module):
@@ -103,15 +104,14 @@ class ZoneProbe(eqx.Module):
         return probe._respond(jnp.asarray(t, x.dtype), x)
 
     def _respond(self, t: Time, x: Configuration) -> ZoneResponse:
-        field, process = self.field, self.field.process
+        field = self.field
         slopes = field.slopes(t, field.evidence(x)).reshape(len(self.waves), -1)
         first = jnp.mean(slopes, axis=1)
         apart = slopes - first[:, None]
         second = matmul(apart, apart.T) / x.size
-        weight = process.drift_weight(t) / process.sigma(t) ** 2
-        scale = weight * process.alpha(t)
+        identity, scale = Linear.of(field.process, t)
         real, imaginary = scale * matmul(first, self.waves).reshape(2, *self.shape)
-        real = process.damping(t) - weight + real
+        real = identity + real
         parts = _quadratic(second, self.waves).reshape(2, *self.shape)
         away = scale**2 * jnp.maximum(parts[0] + parts[1], 0)
         magnitude = jnp.sqrt(real**2 + imaginary**2 + away)

@@ -38,13 +38,9 @@ def overview(
     """The whole figure of an experiment's dataset.
 
     * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
-    * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
-    * `dataset`: of trajectories, as `softjax.experiments.patch` makes it;
     * `peak`: that of the equilibrium length, marked in every panel;
     * `growth`: of the correlation length, (trajectory, time), sites per unit of log t;
     * `quantity`: what the response panel shows;
-    * `title`: of the figure;
-    * `title`: of the figure;
     * `title`: of the figure;
     * `crossing`: where the measured rate of the uniform mode passes zero, if that is to be shown: later than the exact
       time at x = 0, as fluctuations lower the rate;
