@@ -13,6 +13,8 @@ compile.
 
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -43,6 +45,30 @@ if _FLAGS is not None:
     os.environ["XLA_FLAGS"] = _FLAGS
 gc.set_threshold(100_000, 20, 20)  # tracing makes many objects that live: looking through them takes 5% of the time
 _HASTE = not _FULLY and "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ
+
+
+@contextmanager
+def _environment_restored() -> Iterator[None]:
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment_of_one_file():
+    """What a file's shared fixtures set does not reach the next file."""
+    with _environment_restored():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_of_one_test():
+    """Commands set variables, the number of devices among them, that other tests' processes would inherit."""
+    with _environment_restored():
+        yield
 
 
 @pytest.fixture(autouse=True)

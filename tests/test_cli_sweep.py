@@ -21,11 +21,10 @@ WRITTEN = {"data.zarr", "sweep.json", "table.csv", "sweep.png", "sweep.pdf"}
 
 
 @pytest.fixture(autouse=True)
-def surroundings_as_before(monkeypatch):
-    """Commands say how many devices there are, and where programs are kept, to what they start."""
+def nothing_chosen(monkeypatch):
+    """Commands choose how many devices there are, and where programs are kept."""
     for name in ("JAX_NUM_CPU_DEVICES", "JAX_COMPILATION_CACHE_DIR"):
-        monkeypatch.setenv(name, "")
-        monkeypatch.delenv(name)
+        monkeypatch.delenv(name, raising=False)
 
 
 def sweep(*arguments):
