@@ -3,6 +3,7 @@
 JAX is imported inside commands only, so that `--help` is quick.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -20,6 +21,10 @@ class Stopped(BaseException):
     """A signal that asks the command to end."""
 
 
+class Interrupted(SystemExit):
+    """The end of a command that was asked to."""
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; exits with 1 and a message on bad input, with 128 + n when stopped by signal n."""
     command = None
@@ -27,6 +32,10 @@ def main(arguments: list[str] | None = None) -> None:
         with lasting_output():
             command = parse(sys.argv[1:] if arguments is None else arguments)
             _carry_out(command)
+    except Interrupted as end:
+        if arguments is None and isinstance(end.code, int):
+            os._exit(end.code)  # Python would wait for what the devices still compute
+        raise
     except (ValueError, OSError, FloatingPointError, MemoryError, RuntimeError, ModuleNotFoundError) as error:
         if (message := _explained(error, command)) is None:
             raise
@@ -44,7 +53,7 @@ def _carry_out(command: Command) -> None:
     except (KeyboardInterrupt, Stopped) as stop:
         number = stop.args[0] if isinstance(stop, Stopped) else signal.SIGINT
         print(f"\nInterrupted ({signal.Signals(number).name}). {command.what_remains()}")
-        sys.exit(128 + number)
+        raise Interrupted(128 + number) from stop
     if code:
         sys.exit(code)
 

@@ -14,6 +14,7 @@ from softjax.cli._output import print_table, progress_bar, whole
 from softjax.experiments._shared.config import checked, view
 
 Config = TypeVar("Config", bound=Any)
+Format = Literal["png", "pdf", "svg"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Output:
 
     out: Path
     """Folder for the figure, the data (zarr), config.json and summary.json."""
-    formats: tuple[Literal["png", "pdf", "svg"], ...] = ("png", "pdf")
+    formats: tuple[Format, ...] = ("png", "pdf")
     """Files that the figure is saved as."""
     quick: bool = False
     """Start from a small version, for a first look; the other options still apply."""
@@ -75,14 +76,14 @@ def save(path: Path, content: Any) -> None:
     whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
-def draw(figure: Any, path: Path, formats: Sequence[str] = ("png", "pdf")) -> None:
+def draw(figure: Any, path: Path, formats: Sequence[Format]) -> None:
     """Saves a figure beside its data; its parts are laid out once."""
     for kind in formats:
         whole(path.with_name(f"{path.name}.{kind}"), lambda partial, kind=kind: figure.savefig(partial, format=kind))
         figure.set_layout_engine("none")
 
 
-def drawn(path: Path, formats: Sequence[str] = ("png", "pdf")) -> str:
+def drawn(path: Path, formats: Sequence[Format]) -> str:
     """Where the figure is, in words."""
     others = f" (and {', '.join('.' + kind for kind in formats[1:])})" if formats[1:] else ""
     return f"Figure {path}.{formats[0]}{others}, " if formats else ""

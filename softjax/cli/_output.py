@@ -82,9 +82,18 @@ def byte_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar over bytes; yields what is to be called with those done and all of them, 0 if that is not known."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
-    with Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn()) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+    bar = Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    task = bar.add_task("", total=None)
+
+    def report(done: int, total: int) -> None:
+        bar.start()  # only now: a refusal before has no bar
+        bar.update(task, completed=done, total=total or None)
+
+    try:
+        yield report
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def list_failed(failed: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 from softjax.cli._command import MORE_MEMORY, Command
-from softjax.cli._experiment import draw, save
+from softjax.cli._experiment import Format, draw, drawn, save
 from softjax.cli._output import list_failed, progress_bar, whole
 from softjax.experiments._shared.config import checked
 
@@ -26,7 +26,9 @@ class Sweep(Command, Generic[Config]):
 
     config: Annotated[Config, tyro.conf.arg(name="")]
     out: Path = Path("results/sweep")
-    """Folder for the figure (PNG, PDF), the data (zarr), the table (CSV) and sweep.json."""
+    """Folder for the figure, the data (zarr), the table (CSV) and sweep.json."""
+    formats: tuple[Format, ...] = ("png", "pdf")
+    """Files that the figure is saved as."""
     axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """NAME=VALUES: a,b,c, or START:STOP:NUMBER, or log:START:STOP:NUMBER; NAME=.../NAME=... change together. Repeat it
     to cross axes; names are those of the options (p_global, time.num_steps)."""
@@ -106,8 +108,9 @@ class Sweep(Command, Generic[Config]):
         save(self.out.expanduser() / "sweep.json", {"experiment": self.name, **asdict(self.config), "axes": self.axis})
         whole(self.out.expanduser() / "table.csv", lambda partial: rows.to_dataframe().to_csv(partial))
         row = drawn_row(rows, self.row)
-        draw(sweep_figure(rows, row), self.out.expanduser() / "sweep")
-        print(f"{row}: figure {self.out / 'sweep.png'} (and .pdf), table {self.out / 'table.csv'}, data {self.data}")
+        draw(sweep_figure(rows, row), self.out.expanduser() / "sweep", self.formats)
+        print(f"Drawn is {row}; --row draws another number of the table.")
+        print(f"{drawn(self.out / 'sweep', self.formats)}table {self.out / 'table.csv'}, data {self.data}")
         return list_failed(dataset.attrs.get("failed", []))
 
     def _client(self) -> Any:

@@ -127,7 +127,7 @@ class Program:
                 width = self.prepare(width)
                 if width < padded[0].size:
                     continue
-                done = self._compiled[width](*self._arguments(*padded))
+                done = _awaited(self._compiled[width](*self._arguments(*padded)))
                 parts.append([gathered(value)[:count] for value in done])
             except jax.errors.JaxRuntimeError as error:
                 if "RESOURCE_EXHAUSTED" not in str(error):
@@ -138,6 +138,15 @@ class Program:
                 continue
             first += count
         return [np.concatenate(column) for column in zip(*parts, strict=True)], width
+
+
+def _awaited(values: list[Array]) -> list[Array]:
+    """The results of a pack when they are there; signals are heard meanwhile, as they are not within JAX."""
+    pause = 1e-4
+    while not all(value.is_ready() for value in values):
+        time.sleep(pause)
+        pause = min(1.05 * pause, 0.02)
+    return values
 
 
 def one_program() -> bool:

@@ -1,6 +1,7 @@
 """What is to be computed: a unit of work, the values that it is made for, and how often."""
 
 import hashlib
+import inspect
 import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -157,7 +158,22 @@ class Sweep:
         """The unit of every cell."""
         if not self.axes and isinstance(self._unit, Unit):
             return [self._unit]
+        self._require_names()
         return [self._made(self._unit, values) for values in self.cells]
+
+    def _require_names(self) -> None:
+        """Refuses a function that can't be called with the axes alone, such as one of a member and a key."""
+        names = list(self.cells[0])
+        try:
+            inspect.signature(self._unit).bind(**self.cells[0])
+        except ValueError:
+            pass  # some written in C say nothing of their arguments
+        except TypeError as error:
+            given = f"axes are {', '.join(names)}" if names else "there are no axes"
+            raise ValueError(
+                f"unit must be a Unit, or a function of the axes' names that returns one: {given}, and it can't be "
+                f"called with these ({error}). What computes from a member and a key is the __call__ of a Unit."
+            ) from error
 
     def _made(self, make: Callable[..., Any], values: Mapping[str, Any]) -> Any:
         try:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,37 @@ def test_a_process_that_works_is_seen_and_joined(tmp_path):
         other.communicate()
     assert status(path).owner == ""
     assert load(path).attrs.get("unfinished", 0) == 0
+
+
+LONG = """
+import os, signal, sys
+import jax
+from softjax.sweeps import Sweep, Unit, run
+class Long(Unit):
+    def __call__(self, member, key):
+        start = jax.random.normal(key, (100, 100))
+        return {"value": jax.lax.fori_loop(0, 10**9, lambda i, x: jax.numpy.tanh(x @ x), start)}
+def stop(number, frame):
+    raise KeyboardInterrupt
+signal.signal(signal.SIGTERM, stop)
+try:
+    run(Sweep(Long(), key=jax.random.key(0)), progress=lambda done, total: print(done, flush=True))
+except KeyboardInterrupt:
+    print("heard", flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_signal_is_heard_within_a_pack_that_takes_hours():
+    with subprocess.Popen([sys.executable, "-c", LONG], stdout=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline().strip() == "0"
+            time.sleep(2)  # now it is compiled, and runs
+            running.send_signal(signal.SIGTERM)
+            assert running.communicate(timeout=60)[0].strip() == "heard"
+        finally:
+            running.kill()
 
 
 def test_dask_does_all_the_work_though_a_worker_is_killed(tmp_path):

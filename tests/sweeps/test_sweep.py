@@ -156,6 +156,15 @@ def test_a_value_that_the_unit_refuses_is_named():
         run(Sweep(unit, {"side": [3, 4]}, key=jr.key(0)))
 
 
+@pytest.mark.parametrize("axes", [{}, {"side": [1, 2]}])
+def test_a_function_of_member_and_key_is_no_unit(axes):
+    def steps(member, key):
+        return jr.normal(jr.fold_in(key, member))
+
+    with pytest.raises(ValueError, match=r"unit must be a Unit, or a function of the axes' names .* of a Unit\."):
+        _ = Sweep(steps, axes, key=jr.key(0)).units
+
+
 @pytest.mark.parametrize(
     ("unit", "message"),
     [

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -14,7 +13,7 @@ from softjax._checks import lattice_of, public, require, require_decreasing
 from softjax._types import Array, Int, PRNGKeyArray, Times
 from softjax.experiments._shared.config import Probe
 from softjax.experiments._shared.networks import LOWEST_PEAK
-from softjax.experiments._shared.null import null, sampled_null
+from softjax.experiments._shared.null import null, rate_of_noise, sampled_null
 from softjax.experiments._shared.summary import equilibrium_peak, softest
 from softjax.experiments._shared.trajectories import (
     LengthOf,
@@ -54,8 +53,7 @@ def described(unit: ReverseTrajectory, lowest: float, **attributes: Any) -> xr.D
     `free_response` is |a - w / sigma^2|, the rate of a field whose denoiser does not depend on the state.
     """
     process, ts = unit.field.process, unit.ts
-    level = jax.vmap(process.sigma)(ts)
-    free = jnp.abs(jax.vmap(process.damping)(ts) - jax.vmap(process.drift_weight)(ts) / level**2)
+    free, level = jnp.abs(rate_of_noise(process, ts)), process.sigma(ts)
     clock = "sigma" if process.has_edm_clock() else "t"
     about = labels(unit, lowest_peak_time=lowest, clock=clock, channels=unit.channels, **attributes)
     about = about.assign(

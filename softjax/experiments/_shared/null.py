@@ -7,15 +7,21 @@ import jax.random as jr
 import numpy as np
 import xarray as xr
 
-from softjax._types import Array
+from softjax._types import Array, Time
 from softjax.analysis import Excess, equilibrium_correlation_length, excess
 from softjax.convert import load_covariance
 from softjax.experiments._shared.summary import Row, nearest, peak_window
 from softjax.experiments._shared.trajectories import ReverseTrajectory
 from softjax.fields import AbstractGaussianField, CovarianceField
+from softjax.processes import AbstractProcess
 from softjax.theory import gaussian_responses
 
 NULL_ROWS = ("peak of xi_eq of the null", "peak minus the null's", "xi_eq minus the null's at the peak")
+
+
+def rate_of_noise(process: AbstractProcess, t: Time) -> Array:
+    """Growth rate a - w / sigma^2 of every wave where the denoiser does not depend on the state: of noise alone."""
+    return process.damping(t) - process.drift_weight(t) / process.sigma(t) ** 2
 
 
 def stored_null(unit: ReverseTrajectory, folder: Path) -> xr.Dataset:

@@ -8,12 +8,14 @@ import numpy as np
 import xarray as xr
 
 from softjax._types import Array
+from softjax.experiments._shared.null import rate_of_noise
 from softjax.experiments._shared.study import Study
 from softjax.experiments._shared.summary import (
     Row,
     cost_rows,
     equilibrium_row,
     growth_row,
+    instability_row,
     lowest_searched,
     onset_row,
     peak_row,
@@ -67,12 +69,7 @@ def pictures(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
 
 @eqx.filter_jit
 def _rates(probe: ZoneProbe, ts: Array, xs: Array) -> Array:
-    process = probe.field.process
-
-    def rate(t: Array, x: Array) -> Array:
-        return probe(t, x).rayleigh / (process.damping(t) - process.drift_weight(t) / process.sigma(t) ** 2)
-
-    return jax.vmap(rate)(ts, xs)
+    return jax.vmap(lambda t, x: probe(t, x).rayleigh / rate_of_noise(probe.field.process, t))(ts, xs)
 
 
 def summary(dataset: xr.Dataset) -> list[Row]:
@@ -80,6 +77,7 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [
         Row("t_c, tree level (two patterns)", dataset.attrs["tree_level_critical_time"], "t"),
         Row("t_c, exact for this dictionary", dataset.attrs["critical_time"], "t"),
+        instability_row(dataset),
         equilibrium_row(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), lowest_searched(dataset)),
         onset_row(dataset),
