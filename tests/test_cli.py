@@ -46,6 +46,7 @@ def test_patch_writes_figure_data_config_and_summary(tmp_path, capsys):
     rows = json.loads((out / "summary.json").read_text())
     printed = capsys.readouterr().out
     assert "t_c, exact for this dictionary" in printed
+    assert "t_c, measured" in printed
     assert {"t_c, tree level (two patterns)", "peak of median xi_eq", "site updates"} <= {row["name"] for row in rows}
     assert {path.name for path in out.iterdir()} == {
         *("patch.png", "patch.pdf", "config.json", "summary.json", "data.zarr")

@@ -130,9 +130,8 @@ def _curves(
     if crossing is not None and np.isfinite(float(crossing.location)):
         panels[3].axvline(float(crossing.location), color="#2166ac", linestyle="-.", linewidth=1.2)
         where = f"{float(crossing.location):.4g}, fluctuations included (dash-dotted)"
-        known += f"      rate of the uniform mode 0 at {where}"
+        known += f"      uniform mode's rate is zero at {where}"
     figure.suptitle(known, fontsize=10)
-    panels[0].legend(loc="upper left")
     for panel in panels[2:]:
         panel.legend(loc="upper right")
 
@@ -140,16 +139,16 @@ def _curves(
 def _length_panel(axis: Axes, dataset: xr.Dataset) -> None:
     ts, curves = dataset["time"].values, dataset["correlation_length"].values
     axis.plot(ts, curves.T, color="0.3", alpha=0.25, linewidth=0.8)
-    axis.plot(ts, np.median(curves, axis=0), color="black", label=r"$\xi$, median")
+    axis.plot(ts, np.median(curves, axis=0), color="black")
     axis.set_ylim(0, 1.1 * curves.max())
-    axis.set(title="correlation length of the pattern", ylabel=r"$\xi$  (sites)")
+    axis.set(title="correlation length of the pattern (black: median)", ylabel=r"$\xi$  (sites)")
 
 
 def _growth_panel(axis: Axes, growth: xr.DataArray) -> None:
     ts = growth["time"].values
     axis.plot(ts, growth.values.T, color="0.3", alpha=0.25, linewidth=0.8)
-    axis.plot(ts, np.median(growth.values, axis=0), color="black", label="growth, median")
-    axis.set(title="its growth", ylabel=r"$-d\xi/d\log t$  (sites per e-fold)")
+    axis.plot(ts, np.median(growth.values, axis=0), color="black")
+    axis.set(title="its growth (black: median)", ylabel=r"$-d\xi/d\log t$  (sites per e-fold)")
 
 
 def _equilibrium_panel(axis: Axes, dataset: xr.Dataset, lowest: float) -> None:

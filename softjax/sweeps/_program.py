@@ -143,7 +143,7 @@ class Program:
 def _awaited(values: list[Array]) -> list[Array]:
     """The results of a pack when they are there; signals are heard meanwhile, as they are not within JAX."""
     pause = 1e-4
-    while not all(value.is_ready() for value in values):
+    while not all(value.is_ready() for value in values):  # pyright: ignore[reportAttributeAccessIssue]  # not in its stub
         time.sleep(pause)
         pause = min(1.05 * pause, 0.02)
     return values
