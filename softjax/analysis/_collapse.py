@@ -79,9 +79,10 @@ def data_collapse(
     * `key`, `num_bootstrap`, `confidence`: intervals are percentiles of fits to data drawn anew about the fitted curves
       with the given errors: they hold where the data collapse.
 
-    The least squares start from several critical values and exponents. Raises `ValueError` for shapes that do not fit,
-    errors that are not positive, fewer points than parameters, and logarithms of what is not positive. Not for `jit`:
-    computed in NumPy, in double precision.
+    The least squares start from several critical values and exponents. Where the curves say nothing of them, as
+    constant ones, all is NaN but chi^2. Raises `ValueError` for shapes that do not fit, errors that are not positive,
+    fewer points than parameters, and logarithms of what is not positive. Not for `jit`: computed in NumPy, in double
+    precision.
 
     >>> xs, sizes = np.linspace(0.9, 1.1, 9), np.asarray([[8.0], [16.0], [32.0]])
     >>> values = np.tanh((xs - 1.0) * np.sqrt(sizes))
@@ -97,7 +98,7 @@ def data_collapse(
     )
     require_positive("errors", errors if errors.ndim == 2 else jnp.diagonal(errors, axis1=1, axis2=2))
     require_positive("sizes", sizes)
-    require(shape[0] >= 2, f"a collapse needs at least two sizes, got {shape[0]}.")
+    require(len(set(sizes.tolist())) >= 2, f"a collapse needs at least two different sizes, got {sizes.tolist()}.")
     require(degree >= 1, f"degree must be at least 1, got {degree}.")
     require(num_bootstrap >= 2, f"num_bootstrap must be at least 2, got {num_bootstrap}.")
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")
@@ -188,6 +189,12 @@ class _Problem(NamedTuple):
             columns = [(residual - at) / steps[one] for residual, one in zip(moved, chosen, strict=True)]
         return np.nan_to_num(np.stack(columns, axis=-1), posinf=0, neginf=0)
 
+    def determined(self, parameters: np.ndarray, values: np.ndarray) -> bool:
+        """Whether the fit depends on every parameter: over their range, by more than a millionth of an error."""
+        residual, chosen = self.fitted(parameters, values)[1], np.flatnonzero(self.free)
+        ranges = np.asarray([np.ptp(self.xs), 1.0, 1.0])[chosen]
+        return bool(np.all(np.abs(self._slopes(parameters, values, residual, chosen) * ranges).max(axis=1) > 1e-6))
+
     def starts(self, given: np.ndarray) -> np.ndarray:
         """Where the search begins: critical values along the axis; exponents, of either sign where x_c is known."""
         fitted = bool(self.free[0])
@@ -209,6 +216,8 @@ def _collapsed(
     replicas, _ = problem.minimised(np.repeat(found[best : best + 1], num_bootstrap, axis=0), drawn)
     tail = 0.5 * (1 - confidence)
     interval = np.quantile(replicas, [tail, 1 - tail], axis=0).T
+    if not problem.determined(found[best : best + 1], values[None]):
+        return np.full(3, np.nan), np.full((3, 2), np.nan), float(chi_squared[best])
     return found[best], np.where(problem.free[:, None], interval, np.nan), float(chi_squared[best])
 
 

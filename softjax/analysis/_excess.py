@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from softjax._checks import concrete, public, require
+from softjax._checks import concrete, public, require, require_positive
 from softjax._repr import number, readable, with_interval
 from softjax._types import Array, Float, PRNGKeyArray, Times
 from softjax.analysis._bootstrap import expanded_tails, nominal_tails, resampled_means, resampled_medians, resamples
@@ -128,6 +128,8 @@ def excess(
         null.shape in (magnitudes.shape, magnitudes.shape[1:]),
         f"null must have the shape of magnitudes, {magnitudes.shape}, or {magnitudes.shape[1:]}; got {null.shape}.",
     )
+    require_positive("magnitudes", magnitudes)
+    require_positive("null", null)
     both = jnp.stack([magnitudes, jnp.broadcast_to(null, magnitudes.shape)])
     lengths = equilibrium_correlation_length(wavenumbers, both, num_shells).length
     options = {"key": key, "num_bootstrap": num_bootstrap, "confidence": confidence}

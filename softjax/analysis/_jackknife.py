@@ -80,6 +80,11 @@ def jackknifed(function: Callable[[Array], Any], samples: Float[Array, "samples 
     column = (num_blocks, *(1,) * (samples.ndim - 1))
     left_out = (total - of_block) / jnp.asarray(count - sizes, samples.dtype).reshape(column)
     value, replicas = function(total / count), jax.vmap(function)(left_out)
+    kinds = {jnp.result_type(leaf) for leaf in jax.tree.leaves(value)}
+    require(
+        all(jnp.issubdtype(kind, jnp.inexact) for kind in kinds),
+        f"function must return floating numbers, got {', '.join(sorted(kind.name for kind in kinds))}.",
+    )
     share = jnp.asarray(count / sizes, samples.dtype)
 
     def pseudovalues(value: Array, replicas: Array) -> tuple[Array, Array]:

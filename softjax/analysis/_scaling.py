@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require
+from softjax._checks import concrete, public, require
 from softjax._repr import number, readable, sides, with_interval
 from softjax._types import Array, Float, PRNGKeyArray
 from softjax.analysis._jackknife import Jackknife, jackknifed
@@ -214,7 +214,7 @@ def size_crossing(
 ) -> SizeCrossing:
     """Where a dimensionless quantity of the larger lattice, smaller at first, exceeds that of the smaller lattice.
 
-    * `xs`: (points,), monotone: times, couplings;
+    * `xs`: (points,), strictly rising or falling: times, couplings;
     * `small`, `large`: (samples, points, ...), what is averaged on either lattice, of independent samples;
     * `function`: of the averages (points, ...) to the curve (points,);
     * `key`, `num_bootstrap`, `confidence`: of the resamples, of each lattice's samples by themselves;
@@ -232,6 +232,9 @@ def size_crossing(
         fits and small.shape[1:2] == xs.shape,
         f"small and large must have shape (samples, points = {xs.shape[0]}, ...), got {small.shape}, {large.shape}.",
     )
+    known = concrete(xs)
+    steps = np.ones(1) if known is None else np.diff(known)
+    require(bool(np.all(steps > 0) or np.all(steps < 0)), "xs must rise or fall strictly: sort the points.")
     require(min(small.shape[0], large.shape[0]) >= 2, "each lattice must have at least two samples.")
     require(num_bootstrap >= 2, f"num_bootstrap must be at least 2, got {num_bootstrap}.")
     require(0 < confidence < 1, f"confidence must lie between 0 and 1, got {confidence}.")

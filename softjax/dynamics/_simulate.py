@@ -239,7 +239,10 @@ def lattice_and_times(
     require((shape is None) != (x0 is None), "give either shape or x0, and not both.")
     lattice = tuple(shape or ()) if x0 is None else x0.shape[1:] if one_start_each else x0.shape
     require_lattice("shape" if x0 is None else "x0", lattice)
-    return lattice, jnp.asarray(ts, jnp.result_type(float) if x0 is None else x0.dtype)
+    dtype = jnp.result_type(float) if x0 is None else x0.dtype
+    used = jnp.asarray(ts, dtype)
+    require_decreasing(f"ts in {dtype.name}", used)
+    return lattice, used
 
 
 def _check_range(process: AbstractProcess, ts: np.ndarray, integrator: AbstractIntegrator) -> None:

@@ -2,12 +2,14 @@ r"""Guidance of one field by another, at all noise levels or in a pulse (theory.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 
 from softjax._checks import concrete, output_like, public, require, require_positive
 from softjax._repr import fields, number, readable
@@ -133,7 +135,8 @@ class GuidedField(AbstractField):
     * `weight`: w, a number, or a function of the noise level $\sigma/\alpha$ in units of the data, such as a `pulse`.
 
     A weight of 1 is `field`, 0 is `guide`. Where w = 1, the guide is not evaluated (unless a `jax.vmap` runs over
-    weights). Raises `ValueError` for fields of different processes or numbers of channels.
+    weights, or a derivative is taken by them). Raises `ValueError` for fields of different processes or numbers of
+    channels.
 
     >>> up, white = sj.EmpiricalField(jnp.ones((1, 4, 4)), sj.VP()), sj.GaussianField(jnp.ones((4, 4)), sj.VP())
     >>> field = sj.GuidedField(up, white, weight=2.0)
@@ -175,7 +178,20 @@ class GuidedField(AbstractField):
             other = self.guide.denoise(t, x)
             return other + weight * (denoised - other)
 
-        return jax.lax.cond(weight == 1, lambda: denoised, guided)
+        return jax.lax.cond(_without_guide(weight), lambda: denoised, guided)
+
+
+@jax.custom_jvp
+def _without_guide(weight: Array) -> Array:
+    """Whether the guide has no part: the weight is 1, and nothing is derived by it."""
+    return weight == 1
+
+
+@partial(_without_guide.defjvp, symbolic_zeros=True)
+def _never_where_derived(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, np.ndarray]:
+    (weight,), (tangent,) = primals, tangents
+    known = weight == 1 if isinstance(tangent, SymbolicZero) else jnp.zeros(jnp.shape(weight), bool)
+    return known, np.zeros(jnp.shape(weight), jax.dtypes.float0)
 
 
 def _require_same_process(ours: AbstractProcess, theirs: AbstractProcess) -> None:

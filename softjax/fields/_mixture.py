@@ -62,29 +62,37 @@ def _mixture_mean_jvp(paired: tuple[bool, ...], primals: tuple, tangents: tuple)
 
 def mixture_slopes(u: Array, groups: Groups, paired: tuple[bool, ...]) -> Array:
     """Derivatives of D in `u` (groups, *lattice) at every site, (groups, *lattice)."""
-    mean, log_total = mixture_mean(tuple(u), groups, paired), _log_total(tuple(u), groups, paired)
+    parts = tuple(u)
+    mean, peak = mixture_mean(parts, groups, paired), _peak(parts, groups, paired)
+    total = _sum([weight for both in _weights(parts, groups, paired, peak) for weight in both])
     bias_mirror = jnp.where(jnp.asarray(paired), groups.bias_mirror, -jnp.inf)
     value, plus, minus = (a.reshape(-1, *(1,) * mean.ndim) for a in (groups.value, groups.bias, bias_mirror))
-    return jnp.exp(u + (plus - log_total)) * (value - mean) + jnp.exp((minus - log_total) - u) * (value + mean)
-
-
-def _log_total(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> Array:
-    """Logarithm of the sum of all weights."""
-    top = _tops(u, groups, paired)
-    peak = reduce(jnp.maximum, [logit for _, logit in top])
-    with_mirror = [1 + jnp.exp(-2 * jnp.abs(tilt)) if paired[b] else 1 for b, (tilt, _) in enumerate(top)]
-    return peak + jnp.log(_sum([jnp.exp(top[b][1] - peak) * both for b, both in enumerate(with_mirror)]))
+    member, mirror = jnp.exp(u + (plus - peak)), jnp.exp((minus - peak) - u)
+    return (member * (value - mean) + mirror * (value + mean)) / total  # not exp(log): it rounds as its argument does
 
 
 def _posterior(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> tuple[list[Array], list[Array]]:
     """Posterior probabilities of members and mirrors, smooth in `u` to all orders."""
-    peak = jax.lax.stop_gradient(reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)]))
+    peak = jax.lax.stop_gradient(_peak(u, groups, paired))
+    member, mirror = _weights(u, groups, paired, peak)
+    scale = 1 / _sum([*member, *mirror])
+    return [scale * p for p in member], [scale * q for q in mirror]
+
+
+def _weights(
+    u: Sequence[Array], groups: Groups, paired: tuple[bool, ...], peak: Array
+) -> tuple[list[Array], list[Array]]:
+    """Weights of members and mirrors over that of the greatest."""
     member = [jnp.exp(u_b + (groups.bias[b] - peak)) for b, u_b in enumerate(u)]
     mirror = [
         jnp.exp((groups.bias_mirror[b] - peak) - u_b) if paired[b] else jnp.zeros_like(u_b) for b, u_b in enumerate(u)
     ]
-    scale = 1 / _sum([*member, *mirror])
-    return [scale * p for p in member], [scale * q for q in mirror]
+    return member, mirror
+
+
+def _peak(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> Array:
+    """The greatest logit."""
+    return reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)])
 
 
 def _tops(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> list[tuple[Array, Array]]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 
-from softjax._checks import public, require, require_channel, require_shape
+from softjax._checks import concrete, public, require, require_channel, require_shape
 from softjax._linalg import matmul
 from softjax._repr import readable, spread, times
 from softjax._types import Array, ArrayLike, Channel, Configuration, Float, PRNGKeyArray, Times
@@ -149,6 +149,7 @@ def lyapunov(
     modes = None if shells is None else in_channels(shells, lattice, channels, channel)
     if start is not None:
         require_shape("start", start.shape, (num, *lattice))
+        _require_independent(start)
     trajectory = finished(run_one, run, ts, x0, key)
     steps = Steps(field, integrator, ts, trajectory.observed, batch_size)
     return _grow(steps, jr.fold_in(key, _OWN), num, start, iterations, modes, num_probes, bool(channels))
@@ -163,6 +164,18 @@ def _require_counts(num: int, iterations: int, num_probes: int, batch_size: int 
     require(iterations >= 1, f"iterations must be at least 1, got {iterations}; give start for none.")
     require(num_probes >= 2, f"num_probes must be at least 2, for a standard error; got {num_probes}.")
     require(batch_size is None or batch_size >= 1, f"batch_size must be at least 1, got {batch_size}.")
+
+
+def _require_independent(start: Array) -> None:
+    """Refuses tangents of which one is zero or a sum of the others: the growth would be that of an arbitrary one."""
+    if (known := concrete(start)) is None:
+        return
+    rows = known.reshape(len(known), -1)
+    lengths = np.linalg.norm(rows, axis=1)
+    require(bool(np.all(lengths > 0)), "start must hold no zero tangent.")
+    own = np.abs(np.diagonal(np.linalg.qr((rows / lengths[:, None]).T)[1]))
+    least = rows.shape[1] * np.finfo(rows.dtype).eps
+    require(bool(np.all(own > least)), "the tangents of start must be linearly independent.")
 
 
 @eqx.filter_jit

@@ -104,6 +104,10 @@ def test_nonsense_is_refused(without_type_checks):
         compared(magnitudes[0], magnitudes[0])
     with pytest.raises(ValueError, match="null must have the shape of magnitudes"):
         compared(magnitudes, magnitudes[:1])
+    with pytest.raises(ValueError, match="magnitudes must be positive, got 0"):
+        compared(0 * magnitudes, magnitudes)
+    with pytest.raises(ValueError, match="null must be positive"):
+        compared(magnitudes, -magnitudes)
     with pytest.raises(ValueError, match="num_shells must lie between 1 and 4"):
         compared(magnitudes, magnitudes, num_shells=5)
     with pytest.raises(ValueError, match="holds 0 grid points"):

@@ -64,6 +64,8 @@ def test_blocks_longer_than_the_correlation_give_the_true_error():
 def test_nonsense_is_refused(without_type_checks):
     with pytest.raises(ValueError, match="num_blocks must lie between 2 and the number of samples, 12, got 1"):
         sj.jackknife(variance, SAMPLES, 1)
+    with pytest.raises(ValueError, match="must return floating numbers, got bool"):
+        sj.jackknife(lambda mean: mean > 0, SAMPLES)
     with pytest.raises(ValueError, match="got 13"):
         sj.jackknife(variance, SAMPLES, 13)
     with pytest.raises(ValueError, match="number of samples, 1, got 1"):

@@ -153,6 +153,12 @@ def test_scaling_in_a_rate_has_its_exponent():
     assert np.all(np.isnan(found.critical_interval))
 
 
+def test_constant_curves_have_no_critical_point():
+    xs, ones = np.linspace(0.9, 1.1, 9), np.ones((2, 9))
+    found = data_collapse(xs, 0.5 * ones, 0.01 * ones, [8, 16], key=jr.key(0), num_bootstrap=4)
+    assert np.isnan([found.critical, found.exponent, *found.critical_interval, *found.exponent_interval]).all()
+
+
 def assert_inside(interval, value, exact, within):
     """The interval, widened by half, holds the exact value; the value is near it."""
     low, high = map(float, interval)
@@ -189,6 +195,10 @@ def test_nonsense_is_refused(without_type_checks):
         structure_length(np.ones((4, 6)), 8)
     with pytest.raises(ValueError, match="points = 3"):
         size_crossing([3.0, 2.0, 1.0], ones[:, :2], ones, lambda mean: mean, key=jr.key(0))
+    with pytest.raises(ValueError, match="xs must rise or fall strictly"):
+        size_crossing([3.0, 1.0, 2.0], ones, ones, lambda mean: mean, key=jr.key(0))
+    with pytest.raises(ValueError, match=r"at least two different sizes, got \[8.0, 8.0\]"):
+        data_collapse([3.0, 2.0, 1.0], ones[:2], ones[:2], [8, 8], key=jr.key(0))
     with pytest.raises(ValueError, match="errors must be positive"):
         data_collapse([3.0, 2.0, 1.0], ones, 0 * ones, [1, 2, 3, 4], key=jr.key(0))
     with pytest.raises(ValueError, match="12 points are too few for 12 parameters"):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
 import pytest
-from helpers import FLOAT
+from helpers import FLOAT, needs_x64
 
 import softjax as sj
 from softjax.dynamics._simulate import finished
@@ -23,6 +23,15 @@ def run(field: sj.AbstractField = FIELD, ts=TS, **options: Any):
 
 def run_ensemble(**options: Any):
     return sj.simulate_ensemble(FIELD, TS, key=jr.key(0), **{"shape": (4, 4), "num": 2, **options})
+
+
+@needs_x64
+@pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
+def test_times_that_are_one_in_the_precision_of_the_state_are_refused(solver):
+    field = sj.PatchField(sj.PatchDictionary(np.ones((1, 3, 3), np.float32)), sj.VP(np.float32(1)))
+    ts = 0.5 * np.asarray([1.0, 1 - 1e-9, 0.5])
+    with pytest.raises(ValueError, match=r"ts in float32 must decrease strictly.*got 0\.5 followed by 0\.5"):
+        sj.simulate(field, ts, key=jr.key(0), x0=np.zeros((4, 4), np.float32), solver=solver)
 
 
 @pytest.mark.parametrize(

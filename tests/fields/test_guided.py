@@ -135,3 +135,20 @@ def test_nonsense_is_refused(without_type_checks):
         sj.pulse(1.0, 1.0, 2.0, "round")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="contains no noise level"):
         sj.pulse(1000.0, 0.5, 2.0).with_dose(1.0, TS)
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0, 2.0])
+def test_the_derivative_by_the_weight_is_the_difference_of_the_fields(weight):
+    """At weight 1 too, where the guide is left out of everything else."""
+    up, down = (sj.EmpiricalField(sign * jnp.ones((1, 2, 2)), sj.VP()) for sign in (1, -1))
+
+    def denoised(weight):
+        return sj.GuidedField(up, down, weight).denoise(1.0, jnp.zeros((2, 2)))[0, 0]
+
+    def pulsed(strength):
+        return denoised(sj.pulse(up.process.noise_to_signal(1.0), 1.0, strength))
+
+    for function in (denoised, pulsed):
+        slopes = [jax.grad(function)(weight), jax.jvp(function, (weight,), (1.0,))[1]]
+        slopes += [jax.jit(jax.grad(function))(weight), jax.vmap(jax.grad(function))(jnp.full(2, weight))[0]]
+        assert_close(jnp.asarray(slopes), jnp.full(4, 2.0))

@@ -297,6 +297,8 @@ def test_a_grid_may_end_without_noise():
         ({"num_probes": 1}, "num_probes must be at least 2"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"start": ALL_SITES}, "start must be one"),
+        ({"start": np.ones((2, *SHAPE))}, "must be linearly independent"),
+        ({"start": np.zeros((2, *SHAPE))}, "must hold no zero tangent"),
         ({"shells": sj.fourier_modes((6, 8), 2)}, "x must be one configuration"),
         ({"channels": 3}, "channels=3 does not fit GaussianField"),
         ({"stochasticity": -1.0}, "stochasticity must not be negative"),
