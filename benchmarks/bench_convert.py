@@ -35,4 +35,5 @@ def bench_conversion_against_copy_and_checksum(versus, tmp_path):
 
     ours()
     assert (out / "weights.safetensors").stat().st_size > sum(2 * np.size(value) for value in state.values())
-    versus("conversion", Program(ours), Program(peer), rounds=5, megabytes=round(size / 1e6))
+    what = "conversion against a copy with its checksum"
+    versus(what, Program(ours), Program(peer), rounds=5, megabytes=round(size / 1e6))

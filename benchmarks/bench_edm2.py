@@ -48,7 +48,8 @@ def only_large(request: pytest.FixtureRequest) -> None:
 def bench_forward_as_fraction_of_matmul_rate(versus, preset):
     xs = images()
     ours = compiled(denoised, random_network(preset), xs)
-    versus(f"EDM2-{preset}", ours, matrix_product(len(xs) * MULTIPLY_ADDS[preset]), rounds=5, batch=len(xs))
+    peer = matrix_product(len(xs) * MULTIPLY_ADDS[preset])
+    versus(f"EDM2-{preset} against its matrix products alone", ours, peer, rounds=5, batch=len(xs))
 
 
 @pytest.mark.parametrize("preset", ["xs", "s"])
@@ -59,7 +60,7 @@ def bench_jvp_as_fraction_of_matmul_rate(versus, preset):
     xs = images()
     ours = compiled(jvp, random_network(preset), xs, images(1))
     peer = matrix_product(2 * len(xs) * MULTIPLY_ADDS[preset])
-    versus(f"EDM2-{preset} and JVP", ours, peer, rounds=3, batch=len(xs))
+    versus(f"EDM2-{preset} and JVP against their matrix products alone", ours, peer, rounds=3, batch=len(xs))
 
 
 @pytest.mark.parametrize("preset", ["xs", "s"])
@@ -83,4 +84,4 @@ def bench_forward_against_a_torch_convolution_stack(versus, preset):
     ours = compiled(denoised, random_network(preset), xs)
     share = depth * sum(side**2 * 9 * width**2 for side, width in levels) / MULTIPLY_ADDS[preset]
     about = {"batch": len(xs), "peer_operations": round(share, 3)}
-    versus(f"EDM2-{preset} against torch on the CPU", ours, Program(peer), rounds=5, **about)
+    versus(f"EDM2-{preset} against as many convolutions of torch on the CPU", ours, Program(peer), rounds=5, **about)

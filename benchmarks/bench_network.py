@@ -54,7 +54,7 @@ def bench_training_step_as_fraction_of_matmul_rate(versus, widths):
     a, b = jnp.ones((round(work / (2 * INNER**2)), INNER)), jnp.ones((INNER, INNER))
     peer = compiled(jnp.matmul, a, b)
     versus(
-        f"U-Net {widths}, training step",
+        f"training step of U-Net {widths} against its matrix products alone",
         Program(run, compilation),
         peer,
         rounds=5,

@@ -33,7 +33,7 @@ def marginal(program, width, rounds=5):
     return min(seconds(program.run, places, np.zeros(width, int), width) for _ in range(rounds + 1)) / width
 
 
-def bench_whole_sweep_against_its_units_and_against_commands(benchmark, tmp_path):
+def bench_whole_sweep_against_its_units_and_against_commands(benchmark, record, tmp_path):
     """From nothing to a stored result: building, exact times, one compilation, 200 units, the store."""
     sweep = patch.sweep(small(), AXES, members=1)
     total = benchmark.pedantic(seconds, (run, sweep, tmp_path / "data.zarr"), rounds=1)
@@ -51,9 +51,12 @@ def bench_whole_sweep_against_its_units_and_against_commands(benchmark, tmp_path
         commands_s=CELLS * one,
         speedup=CELLS * one / total,
     )
+    sizes = {"cells": CELLS, "units_s": round(units, 2), "compilation_s": round(program.compile_time, 2)}
+    what = "a sweep, 32 x 32, against its cells as commands of their own"
+    record(what=what, seconds=total, peer_seconds=CELLS * one, speedup=CELLS * one / total, **sizes)
 
 
-def bench_store_and_packing_beside_the_work(benchmark, tmp_path):
+def bench_store_and_packing_beside_the_work(benchmark, record, tmp_path):
     """64 x 64 sites: what packing, checks, store and progress take of the time of the units."""
     sweep = patch.sweep(small(64), {"p_global": np.linspace(0.5, 0.9, 4)}, members=25)
     run(patch.sweep(small(64), {"p_global": np.linspace(0.5, 0.9, 4)}, members=25))  # whatever is done once
@@ -67,3 +70,5 @@ def bench_store_and_packing_beside_the_work(benchmark, tmp_path):
     benchmark.extra_info.update(
         total_s=total, units_s=units, known_s=again, share=(total - units - again) / units, arrays=len(data[0])
     )
+    what = "a sweep, 64 x 64, against its units alone"
+    record(what=what, seconds=total, peer_seconds=units, speedup=units / total, units=100, known_s=round(again, 2))

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "softjax"
 
 LAYERS = [
-    {"_version", "_types", "_linalg", "_repr"},
+    {"_version", "_types", "_linalg", "_repr", "_bar"},
     {"_checks"},
     {"processes"},
     {"spectral"},

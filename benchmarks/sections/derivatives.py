@@ -95,7 +95,7 @@ def _crossover(records: list[dict]) -> str:
     said = []
     for name in _names(records):
         mine = sorted((r for r in records if r["subject"] == name), key=lambda record: record["directions"])
-        faster = [_exact(record)[1] <= record["seconds"]["differences"][0] for record in mine]
+        faster = [_exact(record)[1] < 0.9 * record["seconds"]["differences"][0] for record in mine]
         last = mine[-1]
         most = f"{last['seconds']['differences'][0] / _exact(last)[1]:.1f} times faster at {last['directions']}"
         if all(faster):

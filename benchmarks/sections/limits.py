@@ -68,10 +68,12 @@ def _picture(shares: list[dict], pictures: Pictures) -> str:
                 label = kind if place == _first(shares, kind) else None
                 axes.barh(place, part, left=left, color=f"C{kinds.index(kind)}", label=label)
                 left += part
-            axes.barh(place, 1 - left, left=left, color="0.9", label="beyond the bound" if place == 0 else None)
+            axes.barh(place, max(1 - left, 0), left=left, color="0.9", label="beyond the bound" if place == 0 else None)
         axes.set_yticks(range(len(shares)), [record["what"] for record in shares])
         axes.invert_yaxis()
-        axes.set(xlabel="share of the measured time", xlim=(0, 1))
+        axes.axvline(1, color="black", linewidth=0.8)
+        longest = max(record["bound_s"] / record["seconds"][0] for record in shares)
+        axes.set(xlabel="share of the measured time, 1 at the line", xlim=(0, max(1.0, 1.02 * longest)))
         axes.grid(visible=False, axis="y")
         figure.legend(loc="outside upper center", ncols=3, fontsize=8)
     return pictures.link("limits", "What the measured time of each program is made of")

@@ -67,12 +67,10 @@ def fitted(sizes: np.ndarray, times: np.ndarray) -> tuple[float, float]:
 
 def _answer(curves: dict[tuple[str, str], Curve]) -> str:
     largest = {name: curve for name, curve in curves.items() if name[0] != "pack"}
-    steepest = max(largest, key=lambda name: np.nan_to_num(largest[name].exponent))
-    curve, worse = largest[steepest], [c for c in largest.values() if c.exponent - 2 * np.nan_to_num(c.error) > 1.1]
-    grows = f"{len(worse)} of {len(largest)} grow" if worse else "Nothing grows"
-    said = f"{grows} faster than in proportion, by more than two standard errors of the fit"
-    steep = f"the steepest is {steepest[1]}, as {steepest[0]} to the power {_power(curve)}"
-    return f"{said}: {steep}. {_routes(curves)}".strip()
+    worse = [name for name, curve in largest.items() if curve.exponent - np.nan_to_num(curve.error) > 1.1]
+    steep = ", ".join(f"{name[1]} as {AXES[name[0]]} to the power {_power(largest[name])}" for name in worse)
+    said = f"{steep}; all else grows at most in proportion" if worse else "All grows at most in proportion to its size"
+    return f"{said[0].upper()}{said[1:]}. {_routes(curves)}".strip()
 
 
 def _routes(curves: dict[tuple[str, str], Curve]) -> str:
@@ -146,7 +144,7 @@ def _picture(curves: dict[tuple[str, str], Curve], pictures: Pictures) -> str:
         for place, series in enumerate(shown):
             axes = figure.add_subplot(rows, 4, place + 1)
             for color, ((_, what), curve) in enumerate(item for item in curves.items() if item[0][0] == series):
-                label = f"{what.split(',')[0]}: {curve.exponent:.2f}"
+                label = f"{what.split(',')[0]}, exponent {curve.exponent:.2f}"
                 axes.loglog(curve.sizes, curve.seconds, "o-", ms=3, lw=1, color=f"C{color}", label=label)
                 axes.loglog(curve.sizes, curve.compile_s, "x:", ms=3, lw=0.8, color=f"C{color}")
             axes.set(xlabel=AXES[series])

@@ -42,6 +42,7 @@ class Experiment(Command, Generic[Config]):
     def check(self) -> None:
         """Refuses numbers out of range."""
         checked(self.config)
+        require_formats(self.output.formats)
 
     def devices_for(self) -> int | None:
         """Trajectories are divided among the cores."""
@@ -76,6 +77,12 @@ def save(path: Path, content: Any) -> None:
     whole(path, lambda partial: partial.write_text(json.dumps(content, indent=2) + "\n"))
 
 
+def require_formats(formats: Sequence[Format]) -> None:
+    """Refuses an empty list, which would compute everything and draw nothing."""
+    if not formats:
+        raise ValueError("--formats needs at least one of png, pdf, svg.")
+
+
 def draw(figure: Any, path: Path, formats: Sequence[Format]) -> None:
     """Saves a figure beside its data; its parts are laid out once."""
     for kind in formats:
@@ -86,4 +93,4 @@ def draw(figure: Any, path: Path, formats: Sequence[Format]) -> None:
 def drawn(path: Path, formats: Sequence[Format]) -> str:
     """Where the figure is, in words."""
     others = f" (and {', '.join('.' + kind for kind in formats[1:])})" if formats[1:] else ""
-    return f"Figure {path}.{formats[0]}{others}, " if formats else ""
+    return f"Figure {path}.{formats[0]}{others}, "

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from softjax._bar import bar_of
+
 
 class _Output(io.FileIO):
     """Standard output that a run outlives: what a closed pipe (`| head`) no longer takes is dropped.
@@ -80,20 +82,10 @@ def whole(path: Path, write: Callable[[Path], Any]) -> None:
 @contextmanager
 def byte_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar over bytes; yields what is to be called with those done and all of them, 0 if that is not known."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
 
-    bar = Progress(BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    task = bar.add_task("", total=None)
-
-    def report(done: int, total: int) -> None:
-        bar.start()  # only now: a refusal before has no bar
-        bar.update(task, completed=done, total=total or None)
-
-    try:
-        yield report
-    finally:
-        if bar.live.is_started:
-            bar.stop()
+    with bar_of(BarColumn(), DownloadColumn(), TimeRemainingColumn()) as update:
+        yield lambda done, total: update(completed=done, total=total or None)
 
 
 def list_failed(failed: Sequence[str]) -> int:
@@ -109,12 +101,13 @@ def print_table(rows: list, device: str) -> None:
 
     console = Console()
     notes = list(dict.fromkeys(row.reason for row in rows if row.reason))
-    whole = _table(rows, f"Summary ({device})", notes, values=True, also=True)
+    title = f"Summary ({device.replace('cpu: cpu', 'CPU')})"
+    whole = _table(rows, title, notes, values=True, also=True)
     needed = console.measure(whole, options=console.options.update(width=1000)).maximum
     if not any(row.also for row in rows) or needed <= console.width:
         console.print(whole)
     else:
-        console.print(_table(rows, f"Summary ({device})", notes, values=True, also=False))
+        console.print(_table(rows, title, notes, values=True, also=False))
         console.print(_table([row for row in rows if row.also], "Summary, continued", notes, values=False, also=True))
     for number, note in enumerate(notes, 1):
         console.print(f"({number}) {note}", highlight=False)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 from softjax.cli._command import MORE_MEMORY, Command
-from softjax.cli._experiment import Format, draw, drawn, save
+from softjax.cli._experiment import Format, draw, drawn, require_formats, save
 from softjax.cli._output import list_failed, progress_bar, whole
 from softjax.experiments._shared.config import checked
 
@@ -65,6 +65,7 @@ class Sweep(Command, Generic[Config]):
         """Refuses numbers out of range and axes that make no sense."""
         checked(self.config)
         self.shards()
+        require_formats(self.formats)
 
     def shards(self) -> tuple[int, int] | None:
         """Which part of the work is this process's."""
@@ -104,6 +105,7 @@ class Sweep(Command, Generic[Config]):
         if unfinished := dataset.attrs.get("unfinished", 0):
             print(f"{self.data} lacks {unfinished} units, which other shards compute; softjax status {self.out}")
             return 0
+        print("computing the summary of every cell", flush=True)
         rows = table(study, self.config, sweep, dataset)
         save(self.out.expanduser() / "sweep.json", {"experiment": self.name, **asdict(self.config), "axes": self.axis})
         whole(self.out.expanduser() / "table.csv", lambda partial: rows.to_dataframe().to_csv(partial))
@@ -168,7 +170,7 @@ class Status(Command):
 def from_file(arguments: list[str]) -> list[str]:
     """What was typed, with the options of a sweep's TOML file in place of its name.
 
-    Raises `ValueError` for a file that says no experiment, and `FileNotFoundError`.
+    Raises `ValueError` for a file that can't be read or says no experiment.
     """
     if len(arguments) < 2 or arguments[0] != "sweep" or not arguments[1].endswith(".toml"):
         return arguments
@@ -176,6 +178,8 @@ def from_file(arguments: list[str]) -> list[str]:
     try:
         known = tomllib.loads(path.read_text())
         experiment = known.pop("experiment")
+    except OSError as error:
+        raise ValueError(f"{path} can't be read ({error.strerror}): is it the TOML file that you mean?") from error
     except (tomllib.TOMLDecodeError, KeyError) as error:
         raise ValueError(f"{path} is no TOML file that names an experiment: {error}.") from error
     axes = [f"--axis={name}={_typed(values)}" for name, values in _dotted(known.pop("axes", {}))]

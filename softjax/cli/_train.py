@@ -1,5 +1,6 @@
 """Training a network."""
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from softjax._bar import bar_of
 from softjax.cli._command import Command
 from softjax.experiments._shared.config import SEEDS
 from softjax.training.configs import ClassifierTraining, EDM2Training, FashionTraining
@@ -40,7 +42,7 @@ class Train(Command):
 
     def carry_out(self) -> int:
         """Trains, and says how far, how well and how fast: a bar, or lines in a log."""
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         from softjax import training
 
@@ -50,14 +52,14 @@ class Train(Command):
             ClassifierTraining: training.train_classifier,
         }
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
-        with Progress(*columns) as bar:
-            task = bar.add_task("compiling", total=None)
+        with bar_of(*columns) as update:
             logged = time.monotonic()
 
             def report(state: training.Report) -> None:
                 nonlocal logged
-                bar.update(task, completed=state.step, total=state.num_steps, description=state.text)
-                if not bar.console.is_terminal and time.monotonic() - logged >= _LOG_SECONDS:
+                if sys.stdout.isatty():
+                    update(completed=state.step, total=state.num_steps, description=state.text)
+                elif time.monotonic() - logged >= _LOG_SECONDS:
                     print(f"step {state.step} of {state.num_steps}: {state.text}", flush=True)
                     logged = time.monotonic()
 

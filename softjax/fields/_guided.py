@@ -188,7 +188,7 @@ def _without_guide(weight: Array) -> Array:
 
 
 @partial(_without_guide.defjvp, symbolic_zeros=True)
-def _never_where_derived(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, np.ndarray]:
+def _never_where_derived(primals: tuple[Array], tangents: tuple[Any]) -> tuple[Array, Any]:
     (weight,), (tangent,) = primals, tangents
     known = weight == 1 if isinstance(tangent, SymbolicZero) else jnp.zeros(jnp.shape(weight), bool)
     return known, np.zeros(jnp.shape(weight), jax.dtypes.float0)

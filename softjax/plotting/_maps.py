@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from softjax.plotting._figure import Figure
 from softjax.plotting._style import EQUILIBRIUM, STYLE
 
-_MOST_PANELS = 24
+_MOST_PANELS, _MOST_TICKS = 24, 12
 
 
 def sweep_figure(rows: xr.Dataset, row: str) -> Figure:
@@ -42,13 +42,14 @@ def sweep_figure(rows: xr.Dataset, row: str) -> Figure:
 
 
 def _line(axis: Axes, known: xr.Dataset, dims: list[str], label: str) -> None:
-    at = known[dims[0]].values if dims else np.zeros(1)
+    at = known[dims[0]].values if dims else np.zeros(1, int)
     places = at if at.dtype.kind in "iuf" else np.arange(at.size)
     value, low, high = (np.atleast_1d(known[name].values) for name in ("value", "low", "high"))
     axis.vlines(places, low, high, color=EQUILIBRIUM, alpha=0.4, linewidth=4, label="95% interval")
-    axis.plot(places, value, "o-", color="black", markersize=4)
-    if at.dtype.kind not in "iuf":
-        axis.set_xticks(places, [str(one) for one in at])
+    ordered = at.dtype.kind in "iuf" and dims != ["seed"]  # seeds have no order
+    axis.plot(places, value, "o-" if ordered else "o", color="black", markersize=4)
+    if at.dtype.kind != "f" and at.size <= _MOST_TICKS:
+        axis.set_xticks(places, [str(one) for one in at] if dims else [])
     axis.set(xlabel=dims[0] if dims else "", ylabel=label)
     if np.any(np.isfinite(low)):
         axis.legend()

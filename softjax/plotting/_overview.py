@@ -99,7 +99,7 @@ def _class(dataset: xr.Dataset, index: int) -> str:
 def _strip(figure: SubFigure, dataset: xr.Dataset) -> None:
     times, states = dataset["snapshot_time"].values, dataset["snapshot_state"].values
     rates = dataset.get("snapshot_zone")
-    beneath = "" if rates is None else "; below, the growth rate of every wave at that state, over that of noise"
+    beneath = "" if rates is None else "; below, the growth rate of every wave at that state (-1: noise, 0: marginal)"
     figure.suptitle(f"one reverse trajectory, from noise to pattern{beneath}", fontsize=10)
     axes = figure.subplots(1 if rates is None else 2, len(times), squeeze=False)
     for axis, t, state in zip(axes[0], times, states, strict=True):

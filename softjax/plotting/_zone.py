@@ -8,9 +8,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import SubFigure
 
 from softjax.plotting._style import shell_colors
+from softjax.plotting._time import vp_time_axis
 
 _NUM_ZONES = 3
 _SCALE = Normalize(-1, 1)
+_OVER_NOISE = r"Re $\lambda(k)$ / |that of noise|"
 _ENDS = [r"$-\pi$", "0", r"$\pi$"]
 
 
@@ -48,6 +50,9 @@ def equivariance_panels(figure: SubFigure, dataset: xr.Dataset) -> None:
     axes[1].set(title="reach of the denoiser's Jacobian", ylabel="rms radius  (sites)")
     axes[1].set_ylim(bottom=0)
     for axis in axes[:2]:
+        if "beta" in dataset.attrs:
+            vp_time_axis(axis, dataset)
+            continue
         axis.set_xscale("log")
         axis.set_xlim(ts.max(), ts.min())
         axis.set_xlabel(r"noise level $\sigma$" if dataset.attrs.get("clock") == "sigma" else "diffusion time t")
@@ -55,12 +60,12 @@ def equivariance_panels(figure: SubFigure, dataset: xr.Dataset) -> None:
 
 
 def _zones(figure: SubFigure, axes: np.ndarray, dataset: xr.Dataset, shown: np.ndarray) -> None:
-    """Growth rates at some times, mean over the states, times sigma^2 or, where it is known, over those of noise."""
+    """Growth rates at some times, mean over the states, times sigma^2 or, where it is known, over noise's magnitude."""
     ts, clock = dataset["equivariance_time"].values, dataset.attrs.get("clock", "t").replace("sigma", r"$\sigma$")
     rates, name = dataset["zone_rate"].mean("state"), r"$\sigma^2$ Re $\lambda(k)$"
     if "free_response" in dataset:
         noise = (dataset["noise_scale"] ** 2 * dataset["free_response"]).sel(time=ts, method="nearest").values
-        rates, name = rates / xr.DataArray(noise, dims="equivariance_time"), r"Re $\lambda(k)$ / of noise"
+        rates, name = rates / xr.DataArray(noise, dims="equivariance_time"), _OVER_NOISE
     rates = rates.transpose("equivariance_time", ...).values
     for axis, index in zip(axes, shown, strict=True):
         zone = np.fft.fftshift(rates[index])
@@ -84,8 +89,8 @@ def zone_strip(figure: SubFigure, axes: np.ndarray, rates: np.ndarray) -> None:
 
     * `figure`: of which the panels are part;
     * `axes`: the panels;
-    * `rates`: (panels, n_y, n_x), in FFT order, over those of noise: 1 for noise, 0 where a wave is soft, negative
-      where it grows.
+    * `rates`: (panels, n_y, n_x), in FFT order, over the magnitude of those of noise: -1 for noise, 0 where a wave is
+      marginal, positive where it grows.
     """
     for axis, zone in zip(axes, rates, strict=True):
         _zone(axis, np.fft.fftshift(zone), axis is axes[0])
@@ -93,7 +98,7 @@ def zone_strip(figure: SubFigure, axes: np.ndarray, rates: np.ndarray) -> None:
     axes[0].set_ylabel(r"$k_y$  (rad/site)")
     axes[0].set_xlabel(r"$k_x$  (rad/site)")
     bar = figure.colorbar(ScalarMappable(_SCALE, "RdBu_r"), ax=list(axes), location="right", pad=0.01)
-    bar.set_label(r"Re $\lambda(k)$ / of noise", fontsize=8.5)
+    bar.set_label(_OVER_NOISE, fontsize=8.5)
 
 
 def _zone(axis: Axes, plane: np.ndarray, first: bool) -> None:

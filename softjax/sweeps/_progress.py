@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from softjax._bar import bar_of
 from softjax.sweeps._notebook import bar_in_notebook, in_notebook
 
 
@@ -28,24 +29,18 @@ def reporting(progress: Callable[[int, int], None] | bool | None) -> Iterator[Ca
     elif not sys.stdout.isatty():
         yield lines()
     else:
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        bar = Progress(*columns)
-        task = bar.add_task("compiling", total=None)
         first: list[int] = []
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with bar_of(*columns) as update:
 
-        def report(done: int, total: int) -> None:
-            bar.start()  # only now: a refusal before has no bar
-            first[:] = first or [done]
-            text = "compiling" if done == first[0] < total else "units"
-            bar.update(task, completed=done, total=total, description=text)
+            def report(done: int, total: int) -> None:
+                first[:] = first or [done]
+                text = "compiling" if done == first[0] < total else "units"
+                update(completed=done, total=total, description=text)
 
-        try:
             yield report
-        finally:
-            if bar.live.is_started:
-                bar.stop()
 
 
 def lines(every: float = 10.0) -> Callable[[int, int], None]:

@@ -2,9 +2,9 @@
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -79,8 +79,7 @@ def run(
     path = None if path is None else Path(path).expanduser()
     require(shard is None or 0 <= shard[0] < shard[1], f"shard must be (i, n) with 0 <= i < n, got {shard}.")
     require(client is None or path is not None, "a client's workers need a path, a folder that they all see.")
-    if path is not None:
-        _make_room(path)
+    made = [] if path is None else _make_room(path)
     locks = Locks(path)
     try:
         compiled_before = sweep.compile_time
@@ -93,6 +92,9 @@ def run(
         dataset = labelled(store)
     finally:
         locks.close()
+        for folder in made:
+            with suppress(OSError):  # unless something was written
+                folder.rmdir()
     _tell(dataset.attrs.get("failed", []), failures)
     return dataset
 
@@ -133,14 +135,16 @@ def opened(path: Path | str) -> Store:
     return store
 
 
-def _make_room(path: Path) -> None:
-    """Makes the folder that the result's is to stand in."""
+def _make_room(path: Path) -> list[Path]:
+    """Makes the folder that the result's is to stand in; returns what was made, the innermost first."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PermissionError(
             f"{path.parent} can't be written ({error.strerror}). Choose a folder that you may write to."
         ) from error
+    return made
 
 
 def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repair: bool, works: bool) -> Store:
@@ -151,7 +155,8 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
             locks.sign()
         if store is None:
             return _create(sweep, path, pack, works)
-        if how := "; ".join(_differences(store.identity, _checksums.as_json(sweep.identity()))):
+        if how := _differences(store.identity, _checksums.as_json(sweep.identity())):
+            _ = sweep.units  # what is wrong with the sweep itself is said first
             raise FileExistsError(
                 f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
             )
@@ -165,17 +170,23 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
         return store
 
 
-def _differences(stored_identity: Mapping[str, Any], asked_identity: Mapping[str, Any]) -> Iterator[str]:
-    """What two sweeps do not have in common, in words."""
-    for name, asked in asked_identity.items():
-        stored = stored_identity.get(name)
-        if stored == asked:
-            continue
-        if isinstance(stored, dict) and isinstance(asked, dict):
-            keys = [key for key in {**stored, **asked} if stored.get(key) != asked.get(key)]
-            yield "; ".join(f"{key}: {_short(stored.get(key))} there, {_short(asked.get(key))} here" for key in keys)
-        else:
-            yield f"{name}: {_short(stored)} there, {_short(asked)} here"
+def _differences(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What two sweeps do not have in common, in words; of different experiments only that; the key if nothing else."""
+    before, now = _named(stored), _named(asked)
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    names = ["experiment"] if "experiment" in names else [name for name in names if name != "key"] or names
+    return "; ".join(f"{name}: {_short(before.get(name))} there, {_short(now.get(name))} here" for name in names)
+
+
+def _named(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What the results of a sweep depend on, by name: its axes as they are typed, the unit's parameters by theirs."""
+    unit = identity["unit"]
+    axes = [
+        "/".join(f"{name}={','.join(map(str, column))}" for name, *column in zip(names, *rows, strict=True))
+        for names, rows in identity["axes"]
+    ]
+    parameters = unit if isinstance(unit, Mapping) else {"unit": unit}
+    return {**identity, "axes": " ".join(axes) or "none", "unit": None, **parameters}
 
 
 def _short(value: Any) -> str:

@@ -29,9 +29,9 @@ def run_ensemble(**options: Any):
 @pytest.mark.parametrize("solver", ["euler", "dpmpp_2m"])
 def test_times_that_are_one_in_the_precision_of_the_state_are_refused(solver):
     field = sj.PatchField(sj.PatchDictionary(np.ones((1, 3, 3), np.float32)), sj.VP(np.float32(1)))
-    ts = 0.5 * np.asarray([1.0, 1 - 1e-9, 0.5])
+    ts, x0 = 0.5 * jnp.asarray([1.0, 1 - 1e-9, 0.5]), jnp.zeros((4, 4), jnp.float32)
     with pytest.raises(ValueError, match=r"ts in float32 must decrease strictly.*got 0\.5 followed by 0\.5"):
-        sj.simulate(field, ts, key=jr.key(0), x0=np.zeros((4, 4), np.float32), solver=solver)
+        sj.simulate(field, ts, key=jr.key(0), x0=x0, solver=solver)
 
 
 @pytest.mark.parametrize(

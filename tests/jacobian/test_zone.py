@@ -121,11 +121,10 @@ def test_an_undecided_site_at_small_noise_keeps_its_digits(sigma):
     other = pattern.copy()
     other[2, 2] = -1
     field = sj.PatchField(sj.PatchDictionary(np.stack([pattern, other])), sj.EDM())
-    x = np.ones((8, 8), FLOAT)
-    x[4, 4] = 0
+    x, t = jnp.ones((8, 8), FLOAT).at[4, 4].set(0), jnp.asarray(sigma, FLOAT)
     modes = sj.fourier_modes((8, 8), 1)
-    exact = sj.mode_response(lambda y: sj.reverse_drift(field, sigma, y), x, modes).magnitude
-    for found in (sj.ModeProbe(field, modes)(sigma, x).magnitude, sj.ZoneProbe(field, (8, 8))(sigma, x).magnitude):
+    exact = sj.mode_response(lambda y: sj.reverse_drift(field, t, y), x, modes).magnitude
+    for found in (sj.ModeProbe(field, modes)(t, x).magnitude, sj.ZoneProbe(field, (8, 8))(t, x).magnitude):
         np.testing.assert_allclose(np.ravel(found)[0], exact[0], rtol=1e-5)
     if sigma < 0.01:
         np.testing.assert_allclose(exact[0], 1 / sigma**3 / 8, rtol=1e-3)

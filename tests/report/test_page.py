@@ -187,7 +187,7 @@ def test_a_sweep_has_its_cells_a_figure_of_each_number_and_what_failed(sweep_tex
     assert [name for name in names if name in cells] == cells
     assert [caption for caption in parsed.texts("figcaption")] == cells
     assert "peak of median xi_eq (t)" in names
-    assert len(parsed.of("svg")) == 6
+    assert len(parsed.of("svg")) == 7
     assert "1 failed unit" in parsed.texts("h2")
     assert any("p_global = 0.5, beta = 0.5, trajectory 1" in text for text in parsed.texts("li"))
     assert "--axis p_global=0.5,0.8 --axis beta=0.5,1" in sweep_text

@@ -96,7 +96,8 @@ def _converted(name: str, old: Any, value: Any) -> Any:
         return value
     if kind in (int, float) and type(value) in (int, float) and kind(value) == value:
         return kind(value)
-    raise ValueError(f"{name} must be of the kind of {old!r}, got {value!r}.")
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+    raise ValueError(f"{name} must be {wanted.get(kind, f'of the kind of {old!r}')}, got {value!r}.")
 
 
 def _check_numbers(config: Any, prefix: str) -> None:

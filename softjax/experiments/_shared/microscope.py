@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 import jax.numpy as jnp
 import jax.random as jr
 import numpy as np
@@ -53,7 +54,7 @@ def described(unit: ReverseTrajectory, lowest: float, **attributes: Any) -> xr.D
     `free_response` is |a - w / sigma^2|, the rate of a field whose denoiser does not depend on the state.
     """
     process, ts = unit.field.process, unit.ts
-    free, level = jnp.abs(rate_of_noise(process, ts)), process.sigma(ts)
+    free, level = jax.vmap(lambda t: (jnp.abs(rate_of_noise(process, t)), process.sigma(t)))(ts)
     clock = "sigma" if process.has_edm_clock() else "t"
     about = labels(unit, lowest_peak_time=lowest, clock=clock, channels=unit.channels, **attributes)
     about = about.assign(

@@ -317,13 +317,18 @@ def snapshots(config: Any, unit: Any) -> xr.Dataset:
     """States of trajectory 0 at a few times, evenly spaced in log SNR: the same path, once more without probes."""
     del config
     states, ts = np.asarray(states_of(unit, jnp.zeros(1, jnp.int32))[0]), np.asarray(unit.ts)
-    log_snr = np.clip(jax.vmap(unit.field.process.log_snr)(unit.ts), -100, 100)  # infinite where no signal is left
-    wanted = np.linspace(log_snr[0], log_snr[-1], NUM_SNAPSHOTS)
-    index = np.argmin(np.abs(log_snr[:, None] - wanted), axis=0)
+    index = evenly(unit, NUM_SNAPSHOTS)
     return xr.Dataset(
         {"snapshot_state": (("snapshot", *unit.dims), states[index], {"long_name": "trajectory 0", "units": "data"})},
         coords={"snapshot_time": (("snapshot",), ts[index], {"units": "1"})},
     )
+
+
+def evenly(unit: Any, num: int) -> np.ndarray:
+    """Places on the grid, evenly spaced in log SNR from its start to its end; fewer than `num` on a short grid."""
+    log_snr = np.clip(jax.vmap(unit.field.process.log_snr)(unit.ts), -100, 100)  # infinite where no signal is left
+    wanted = np.linspace(log_snr[0], log_snr[-1], num)
+    return np.unique(np.argmin(np.abs(log_snr[:, None] - wanted), axis=0))
 
 
 def states_of(unit: Any, members: Array) -> Array:

@@ -8,7 +8,7 @@ import xarray as xr
 
 from softjax._types import Array, Configuration, PRNGKeyArray, Times
 from softjax.dynamics import reverse_drift
-from softjax.experiments._shared.trajectories import ReverseTrajectory, labelled_field
+from softjax.experiments._shared.trajectories import ReverseTrajectory, evenly, labelled_field
 from softjax.jacobian import dispersion, effective_radius, leading_modes, mode_leakage
 from softjax.spectral import FourierModes, fourier_modes, spectral_content
 
@@ -18,13 +18,13 @@ _NUM_PROBES = 16
 def equivariance(
     unit: ReverseTrajectory, states: Array, *, num_times: int, max_shell: int, key: PRNGKeyArray
 ) -> xr.Dataset:
-    """Leakage, whole-zone growth rates and reach at a few times of the grid, evenly spaced, of the first trajectories.
+    """Leakage, whole-zone growth rates and reach at a few times, evenly in log SNR, of the first trajectories.
 
     `states` are theirs at every time, (states, times, *shape). Over the dimensions state and equivariance_time:
     `leakage`, share of the response outside the Fourier pair, per shell; `zone_rate`, sigma^2 Re lambda over the whole
     zone; `effective_radius` of the denoiser's Jacobian.
     """
-    index = np.unique(np.linspace(0, unit.ts.size - 1, num_times).astype(int))
+    index = evenly(unit, num_times)
     members = jnp.arange(len(states))
     lattice = unit.shape[:-1] if unit.channels else unit.shape
     modes = fourier_modes(lattice, max_shell, channels=0)

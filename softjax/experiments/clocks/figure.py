@@ -1,5 +1,7 @@
 """Critical times on one axis, above the curves that they are read from."""
 
+from textwrap import fill
+
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
@@ -47,14 +49,14 @@ def _clock_panel(axis: Axes, dataset: xr.Dataset) -> None:
     for row, name in enumerate(dataset["clock"].values):
         at, color = dataset.sel(clock=name), colors[row % 10]
         if not np.isfinite(at["clock_time"]):
-            missing = f"none: {at['clock_reason'].values}"
+            missing = fill(f"none: {at['clock_reason'].values}", 90)
             axis.text(0.02, row, missing, transform=axis.get_yaxis_transform(), fontsize=7.5, color="0.4", va="center")
             continue
         axis.plot([at["clock_low"], at["clock_high"]], [row, row], color=color, linewidth=4, alpha=0.4)
         axis.plot(at["clock_time"], row, "o", color=color)
-        axis.annotate(
-            f"  {float(at['clock_time']):.3f}", (float(at["clock_time"]), row), fontsize=8.5, va="bottom", color=color
-        )
+        above = {"xytext": (0, 4), "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        value = float(at["clock_time"])
+        axis.annotate(f"{value:.3f}", (value, row), fontsize=8.5, color=color, **above)
     axis.set_yticks(range(dataset.sizes["clock"]), list(dataset["clock"].values))
     axis.invert_yaxis()
     axis.set_title("critical times, with 95% intervals where measured")

@@ -6,7 +6,8 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
-from softjax.experiments._shared.summary import equilibrium_peak
+from softjax._repr import with_interval
+from softjax.experiments._shared.summary import equilibrium_peak, lowest_searched
 from softjax.plotting import STYLE, Figure, image, legend_above, length_curves, mark_peak, shell_curves
 
 _SHOWN = 10
@@ -32,7 +33,8 @@ def figure(dataset: xr.Dataset) -> Figure:
         for axis in (lengths, responses, dispersion):
             axis.set_xscale("log")
             axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-            mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$, 95%: $\sigma$ = {float(peak.location):.3g}")
+            mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$: $\sigma$ = {with_interval(peak.location, peak.interval)}")
+            axis.axvspan(lowest_searched(dataset), axis.get_xlim()[1], color="0.93", label="not searched", zorder=0)
             axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
         legend_above(lengths)
         legend_above(responses, 0.45, 3)

@@ -70,7 +70,8 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
     """Times and modes, which network it is, and the null of its data."""
     folder = fashion_folder(config)
     epochs = float(read_description(folder).get("about", {}).get("epochs", 0.0))
-    about = labels(unit, epochs=epochs, lowest_peak_time=LOWEST_PEAK, weights_sha256=checksum(folder))
+    beta = float(unit.field.process.beta(unit.ts[0]))  # constant
+    about = labels(unit, beta=beta, epochs=epochs, lowest_peak_time=LOWEST_PEAK, weights_sha256=checksum(folder))
     return about.merge(stored_null(unit, folder), combine_attrs="no_conflicts")
 
 

@@ -58,18 +58,18 @@ def known(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
 
 
 def pictures(config: Config, unit: ReverseTrajectory) -> xr.Dataset:
-    """Snapshots of trajectory 0, with the growth rate of every wave at each, over that of noise alone."""
+    """Snapshots of trajectory 0, with the growth rate of every wave at each: -1 is that of noise alone."""
     states = snapshots(config, unit)
     assert isinstance(unit.field, PatchField)
     ts, xs = jnp.asarray(states["snapshot_time"].values), jnp.asarray(states["snapshot_state"].values)
     rates = np.asarray(_rates(ZoneProbe(unit.field, unit.shape), ts, xs))
-    about = {"long_name": "growth rate of every wave, over that of noise", "units": "1"}
+    about = {"long_name": "growth rate of every wave over the magnitude of noise's", "units": "1"}
     return states.assign(snapshot_zone=(("snapshot", "n_y", "n_x"), rates, about))
 
 
 @eqx.filter_jit
 def _rates(probe: ZoneProbe, ts: Array, xs: Array) -> Array:
-    return jax.vmap(lambda t, x: probe(t, x).rayleigh / rate_of_noise(probe.field.process, t))(ts, xs)
+    return jax.vmap(lambda t, x: probe(t, x).rayleigh / jnp.abs(rate_of_noise(probe.field.process, t)))(ts, xs)
 
 
 def summary(dataset: xr.Dataset) -> list[Row]:
@@ -77,8 +77,8 @@ def summary(dataset: xr.Dataset) -> list[Row]:
     return [
         Row("t_c, tree level (two patterns)", dataset.attrs["tree_level_critical_time"], "t"),
         Row("t_c, exact for this dictionary", dataset.attrs["critical_time"], "t"),
-        instability_row(dataset),
         equilibrium_row(dataset),
+        instability_row(dataset),
         peak_row("softest point of shell 1", dataset, -dataset["magnitude"].sel(shell=1), lowest_searched(dataset)),
         onset_row(dataset),
         growth_row(dataset),

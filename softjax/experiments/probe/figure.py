@@ -32,7 +32,8 @@ def figure(dataset: xr.Dataset) -> Figure:
         drawn = Figure(figsize=(13, 1.7 * sum(heights)), layout="constrained")
         known = dataset.attrs
         by = {"sde": "of the reverse SDE", "flow": "of the probability flow", "heun": "of Heun's sampler"}
-        about = f"{known.get('target', 'field')}: {dataset.sizes['trajectory']} trajectories"
+        target = known.get("target", "field").rstrip("/").rpartition("/")[-1]
+        about = f"{target}: {dataset.sizes['trajectory']} trajectories"
         drawn.suptitle(f"{about} {by.get(known.get('sampler', ''), '')}".strip(), fontsize=12)
         rows = drawn.subfigures(len(parts), 1, height_ratios=heights)
         assert isinstance(rows, np.ndarray)
@@ -108,7 +109,7 @@ def _modes(figure: SubFigure, dataset: xr.Dataset) -> None:
     axes = figure.subplots(1, count + 1, width_ratios=[1] * count + [2])
     for axis, mode, rate in zip(axes[:-1], modes, rates, strict=False):
         _picture(axis, mode / np.abs(mode).max(), bool(dataset.attrs["channels"]))
-        axis.set_title(rf"$\lambda$ / of noise = {rate:.2g}", fontsize=9)
+        axis.set_title(rf"$\lambda$ / |noise| = {rate:.2g}", fontsize=9)
     content = dataset["leading_content"].mean("state").values
     for rank, row in enumerate(content[:count]):
         axes[-1].plot(row, marker=".", color=mpl.colormaps["viridis"](rank / max(count, 2)), label=f"mode {rank}")

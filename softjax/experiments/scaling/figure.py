@@ -100,7 +100,8 @@ def _collapse_panel(axis: Axes, dataset: xr.Dataset) -> None:
     dataset = dataset.sel(range=_best(dataset))
     exponent = float(dataset["collapse_exponent"])
     if not np.isfinite(exponent):
-        axis.text(0.5, 0.5, "too few quenches", ha="center", transform=axis.transAxes)
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "no collapse: too few quenches", ha="center", transform=axis.transAxes)
         return
     end = dataset.isel(time=-1, stochasticity=ranges(dataset.sizes["stochasticity"])[str(dataset["range"].values)])
     for side, marker, color in _sizes(dataset):
