@@ -14,7 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 QUESTIONS = ("derivatives", "zone", "peers", "limits", "integrators", "scaling")
 INTRODUCTION = """# Benchmarks
 
-Are exact Jacobian-vector products worth it, what would you pay for code of your own, and how far is softjax from what
+Are exact Jacobian-vector products worth it, how does it compare with PyTorch scripts, and how far is softjax from what
 the machine can do? `make bench` measures all of it and writes this page. Programs are compiled ahead of time and warmed
 up, both sides of every comparison run in turn in one process, and every number is the median over rounds; where a
 spread is given, it is the quartiles. A ratio says how many times faster softjax is.

@@ -8,7 +8,7 @@ def section(records: list[dict], pictures: Pictures) -> str:
         return [record for record in records if record.get("series") == series]
 
     whole, bare, held = of("whole experiment"), of("bare steps"), of("memory")
-    parts = ["### What would you pay for code of your own?"]
+    parts = ["### How does it compare with PyTorch scripts?"]
     if whole:
         parts += [_answer(whole, bare) + _command(whole, of("command")), _runs(whole, bare)]
         parts += [_picture(whole, bare, pictures), _method(whole + bare, of("agreement"))]

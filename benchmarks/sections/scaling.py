@@ -144,13 +144,13 @@ def _picture(curves: dict[tuple[str, str], Curve], pictures: Pictures) -> str:
         for place, series in enumerate(shown):
             axes = figure.add_subplot(rows, 4, place + 1)
             for color, ((_, what), curve) in enumerate(item for item in curves.items() if item[0][0] == series):
-                label = f"{what.split(',')[0]}, exponent {curve.exponent:.2f}"
+                label = f"{what.split(',')[0]}: {curve.exponent:.2f}"
                 axes.loglog(curve.sizes, curve.seconds, "o-", ms=3, lw=1, color=f"C{color}", label=label)
                 axes.loglog(curve.sizes, curve.compile_s, "x:", ms=3, lw=0.8, color=f"C{color}")
             axes.set(xlabel=AXES[series])
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylabel("seconds" if place % 4 == 0 else "")
-            axes.legend(fontsize=6, title_fontsize=6)
+            axes.legend(fontsize=6, title="exponent", title_fontsize=6)
     return pictures.link("scaling", "Time (points, with the fitted exponent) and compile time (crosses) against size")
 
 
