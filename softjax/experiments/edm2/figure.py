@@ -33,9 +33,13 @@ def figure(dataset: xr.Dataset) -> Figure:
         for axis in (lengths, responses, dispersion):
             axis.set_xscale("log")
             axis.set_xlim(dataset["time"].values.max(), dataset["time"].values.min())
-            mark_peak(axis, peak, rf"peak of $\xi_{{eq}}$: $\sigma$ = {with_interval(peak.location, peak.interval)}")
-            axis.axvspan(lowest_searched(dataset), axis.get_xlim()[1], color="0.93", label="not searched", zorder=0)
+            mark_peak(axis, peak)
+            axis.axvspan(lowest_searched(dataset), axis.get_xlim()[1], color="0.93", zorder=0)
             axis.set_xlabel(r"noise level $\sigma$  (noise to the left)")
+        found = with_interval(peak.location, peak.interval)
+        rows[2].suptitle(
+            rf"peak of $\xi_{{eq}}$: $\sigma$ = {found} (dotted, its interval a band); grey: not searched", fontsize=10
+        )
         legend_above(lengths)
         legend_above(responses, 0.45, 3)
     return drawn
