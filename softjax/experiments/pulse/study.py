@@ -210,10 +210,11 @@ def known(config: Config, unit: Trial) -> xr.Dataset:
 
 
 def pictures(config: Config, unit: Trial) -> xr.Dataset:
-    """States of trial 0 at ten levels, evenly spaced in ln sigma, without and with the critical pulse."""
-    del config
+    """States of trial 0, two of them in the critical pulse, others evenly in ln sigma; without and with the pulse."""
     ts = np.asarray(unit.sampler.ts)[:-1]
-    index = np.argmin(np.abs(np.log(np.geomspace(ts[0], ts[-1], _NUM_STATES)[:, None] / ts)), axis=1)
+    inside = float(unit.critical.sigma) * np.exp(np.asarray([0.25, -0.25]) * config.width)
+    wanted = np.concatenate([np.geomspace(ts[0], ts[-1], _NUM_STATES - 2), inside])
+    index = np.unique(np.argmin(np.abs(np.log(wanted[:, None] / ts)), axis=1))
     states = np.asarray(_paths(unit))[:, index]
     return xr.Dataset(
         {"snapshot_state": (("guided", "snapshot", "y", "x", "channel"), states, {"units": "data"})},
