@@ -14,19 +14,19 @@ def figure(dataset: xr.Dataset) -> Figure:
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(11.5, 8), layout="constrained")
         side = dataset.sizes["patch_x"]
-        drawn.suptitle(f"Two-pattern patch model, {side} x {side} patches, {dataset.sizes['x']}² sites", fontsize=12)
+        critical = dataset.attrs["critical_time"]
+        about = f"Two-pattern patch model, {side} x {side} patches, {dataset.sizes['x']}² sites"
+        drawn.suptitle(f"{about};  dashed: $t_c$ = {critical:.4g}, exact at x = 0", fontsize=12)
         (dispersion, rates), (fork, structure) = np.asarray(drawn.subplots(2, 2))
         _dispersion_panel(drawn, dispersion, dataset)
         rate_panel(rates, dataset)
         _fork_panel(fork, dataset)
         _structure_panel(drawn, structure, dataset)
-        critical = dataset.attrs["critical_time"]
         end = min(0.4 * critical, dataset["time"].values[_shown(dataset)].min())
         for axis in (dispersion, rates, fork, structure):
             axis.set_xlim(dataset["time"].values.max(), end)
             axis.set_xlabel("diffusion time t  (noise to the left)")
             axis.axvline(critical, **EXACT)
-        drawn.text(0.99, 0.985, rf"$t_c$ = {critical:.4g}, exact at x = 0 (dashed)", ha="right", va="top", fontsize=10)
     return drawn
 
 
