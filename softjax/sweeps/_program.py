@@ -145,7 +145,7 @@ def _awaited(values: list[Array]) -> list[Array]:
     pause = 1e-4
     while not all(value.is_ready() for value in values):  # pyright: ignore[reportAttributeAccessIssue]  # not in its stub
         time.sleep(pause)
-        pause = min(1.05 * pause, 0.02)
+        pause = min(1.05 * pause, 0.005)
     return values
 
 
