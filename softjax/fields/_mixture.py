@@ -38,7 +38,7 @@ def mixture_mean(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -
     numerator = []
     for b, (tilt, logit) in enumerate(top):
         weight = jnp.exp(logit - peak)
-        fade = jnp.exp(-2 * jnp.abs(tilt)) if paired[b] else jnp.zeros_like(tilt)  # lesser of the pair over greater
+        fade = _fade(tilt, paired[b])
         difference = weight * (1 - fade)
         numerator.append(groups.value[b] * (jnp.copysign(difference, tilt) if paired[b] else difference))
         total.append(weight * (1 + fade))
@@ -61,38 +61,40 @@ def _mixture_mean_jvp(paired: tuple[bool, ...], primals: tuple, tangents: tuple)
 
 
 def mixture_slopes(u: Array, groups: Groups, paired: tuple[bool, ...]) -> Array:
-    """Derivatives of D in `u` (groups, *lattice) at every site, (groups, *lattice)."""
-    parts = tuple(u)
-    mean, peak = mixture_mean(parts, groups, paired), _peak(parts, groups, paired)
-    total = _sum([weight for both in _weights(parts, groups, paired, peak) for weight in both])
-    bias_mirror = jnp.where(jnp.asarray(paired), groups.bias_mirror, -jnp.inf)
-    value, plus, minus = (a.reshape(-1, *(1,) * mean.ndim) for a in (groups.value, groups.bias, bias_mirror))
-    member, mirror = jnp.exp(u + (plus - peak)), jnp.exp((minus - peak) - u)
-    return (member * (value - mean) + mirror * (value + mean)) / total  # not exp(log): it rounds as its argument does
+    """Derivatives of D in `u` (groups, *lattice) at every site, (groups, *lattice).
+
+    A logarithm of the sum of all weights rounds as the greatest logit does, which single precision feels at small
+    noise; `left` is what that leaves out. Logits are those of `_tops`, so that the weights add up to 1.
+    """
+    mean, top = mixture_mean(tuple(u), groups, paired), _tops(tuple(u), groups, paired)
+    peak = reduce(jnp.maximum, [logit for _, logit in top])
+    pairs = zip(paired, top, strict=True)
+    total = _sum([jnp.exp(logit - peak) * (1 + _fade(tilt, mirrored)) for mirrored, (tilt, logit) in pairs])
+    log_total = peak + jnp.log(total)
+    left = jnp.exp(peak - log_total) * total
+    columns = (groups.bias, groups.bias_mirror, groups.value, jnp.asarray(paired))
+    bias, bias_mirror, value, mirrored = (column.reshape(-1, *(1,) * mean.ndim) for column in columns)
+    tilt = jnp.where(mirrored, u + 0.5 * (bias - bias_mirror), jnp.inf)
+    sign = jnp.where(tilt >= 0, 1.0, -1.0).astype(mean.dtype)  # |tilt| has no derivative where both weigh the same
+    logit = jnp.where(mirrored, sign * tilt + 0.5 * (bias + bias_mirror), u + bias)
+    fade = jnp.exp(-2 * sign * tilt)
+    return jnp.exp(logit - log_total) / left * ((1 + fade) * value - sign * (1 - fade) * mean)
 
 
 def _posterior(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> tuple[list[Array], list[Array]]:
     """Posterior probabilities of members and mirrors, smooth in `u` to all orders."""
-    peak = jax.lax.stop_gradient(_peak(u, groups, paired))
-    member, mirror = _weights(u, groups, paired, peak)
-    scale = 1 / _sum([*member, *mirror])
-    return [scale * p for p in member], [scale * q for q in mirror]
-
-
-def _weights(
-    u: Sequence[Array], groups: Groups, paired: tuple[bool, ...], peak: Array
-) -> tuple[list[Array], list[Array]]:
-    """Weights of members and mirrors over that of the greatest."""
+    peak = jax.lax.stop_gradient(reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)]))
     member = [jnp.exp(u_b + (groups.bias[b] - peak)) for b, u_b in enumerate(u)]
     mirror = [
         jnp.exp((groups.bias_mirror[b] - peak) - u_b) if paired[b] else jnp.zeros_like(u_b) for b, u_b in enumerate(u)
     ]
-    return member, mirror
+    scale = 1 / _sum([*member, *mirror])
+    return [scale * p for p in member], [scale * q for q in mirror]
 
 
-def _peak(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> Array:
-    """The greatest logit."""
-    return reduce(jnp.maximum, [logit for _, logit in _tops(u, groups, paired)])
+def _fade(tilt: Array, paired: bool) -> Array:
+    """The lesser weight of a pair over the greater; 0 where there is no mirror."""
+    return jnp.exp(-2 * jnp.abs(tilt)) if paired else jnp.zeros_like(tilt)
 
 
 def _tops(u: Sequence[Array], groups: Groups, paired: tuple[bool, ...]) -> list[tuple[Array, Array]]:

@@ -128,3 +128,20 @@ def test_an_undecided_site_at_small_noise_keeps_its_digits(sigma):
         np.testing.assert_allclose(np.ravel(found)[0], exact[0], rtol=1e-5)
     if sigma < 0.01:
         np.testing.assert_allclose(exact[0], 1 / sigma**3 / 8, rtol=1e-3)
+
+
+@needs_x64
+def test_responses_have_derivatives_where_pairs_are_undecided():
+    """At x = 0 a pattern and its mirror weigh the same, while a pattern without one keeps the mean from vanishing."""
+    patterns = sj.PatchDictionary(np.concatenate([PATCHES[:2], -PATCHES[:1]]), np.log(np.full(3, 1 / 3)))
+    field, modes = sj.PatchField(patterns, sj.VP()), sj.fourier_modes(SHAPE, 1)
+    x, direction = jnp.zeros(SHAPE), jnp.asarray(RNG.normal(size=SHAPE))
+    for probe in (sj.ModeProbe(field, modes), sj.ZoneProbe(field, SHAPE)):
+
+        def rates(step, probe=probe):
+            return jnp.ravel(probe(1.0, x + step * direction).rayleigh)
+
+        slope = jax.jvp(jax.jit(rates), (0.0,), (1.0,))[1]
+        difference = (rates(1e-5) - rates(-1e-5)) / 2e-5
+        assert np.max(np.abs(difference)) > 0.01
+        np.testing.assert_allclose(slope, difference, atol=1e-7)
