@@ -155,8 +155,10 @@ def _open(sweep: Sweep, path: Path | None, locks: Locks, pack: int | None, repai
             locks.sign()
         if store is None:
             return _create(sweep, path, pack, works)
-        if how := _differences(store.identity, _checksums.as_json(sweep.identity())):
+        asked = _checksums.as_json(sweep.identity())
+        if any(store.identity.get(name) != value for name, value in asked.items()):
             _ = sweep.units  # what is wrong with the sweep itself is said first
+            how = _differences(store.identity, asked) or "values of another kind"
             raise FileExistsError(
                 f"{path} holds the results of another configuration ({how}). Choose another folder, or remove this one."
             )

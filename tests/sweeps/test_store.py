@@ -79,6 +79,15 @@ def test_another_sweep_is_refused_and_says_how_they_differ(sound, other, message
         run(other, sound)
 
 
+def test_values_that_read_alike_are_not_the_same(tmp_path):
+    def of(value):
+        return Sweep(lambda scale: Walk(2.0, 3), {"scale": [value]}, key=walks().key, identity={"name": "walk"})
+
+    run(of(1), tmp_path / "data.zarr")
+    with pytest.raises(FileExistsError, match="another configuration .values of another kind"):
+        run(of("1"), tmp_path / "data.zarr")
+
+
 def test_another_precision_is_refused(copy, monkeypatch):
     monkeypatch.setattr("softjax.sweeps._sweep.jnp.result_type", lambda *_: np.dtype(np.float16))
     with pytest.raises(FileExistsError, match="float_type: .* there, float16 here"):
